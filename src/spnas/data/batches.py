@@ -1,0 +1,187 @@
+"""Annotations -> batches of tensors; a training batch is a pure function of its key."""
+
+import threading
+import time
+from collections.abc import Iterator
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from spnas.data.pictures import SAFE_FORMATS, read_picture
+from spnas.data.records import NOT_A_TARGET, Annotations
+from spnas.data.transforms import (
+    MILD,
+    Augment,
+    Resize,
+    Sample,
+    colour_matrix,
+    resize,
+    vary,
+    write_normalised,
+)
+from spnas.errors import DataError
+from spnas.rng import rng
+
+__all__ = ["Batch", "Pictures", "Resize", "eval_batches", "train_batch"]
+
+STRIDE = 32  # heights and widths of a batch are multiples of it
+READ_TRIES = 3
+RETRY_SECONDS = 0.05
+
+
+class Batch(NamedTuple):
+    """Pictures of one step, zero-padded at the right and bottom.
+
+    Shapes, with N pictures and G >= 1 the most boxes of any of them:
+      images (N, 3, H, W) float32, normalised as for ImageNet
+      boxes (N, G, 4) float32, xyxy in input pixels; zeros where there is none
+      labels (N, G) int64, -1 where there is no box
+      ignore (N, G) bool, boxes that are neither hit nor miss
+      index (N,) int64, the picture's place in its Annotations
+      scale (N, 2) float32, (x, y) input pixels per original pixel
+      sizes (N, 2) int64, (h, w) of the part that is not padding
+    """
+
+    images: torch.Tensor
+    boxes: torch.Tensor
+    labels: torch.Tensor
+    ignore: torch.Tensor
+    index: torch.Tensor  # type: ignore[assignment]  # hides tuple.index, which nobody calls
+    scale: torch.Tensor
+    sizes: torch.Tensor
+
+
+class Pictures:
+    """Reads and resizes the pictures of `annotations`, and keeps as many as `cache_bytes` allow."""
+
+    def __init__(
+        self,
+        annotations: Annotations,
+        resize: Resize,
+        *,
+        cache_bytes: int = 1 << 30,
+        formats: tuple[str, ...] = SAFE_FORMATS,
+    ) -> None:
+        self.annotations = annotations
+        self.resize = resize
+        self.formats = formats
+        self._room = cache_bytes
+        self._cache: dict[int, NDArray[np.uint8]] = {}
+        self._lock = threading.Lock()
+
+    def __len__(self) -> int:
+        return len(self.annotations)
+
+    def sample(self, index: int) -> Sample:
+        """Return one picture, resized, with its boxes.
+
+        Raises: DataError naming the file when it still cannot be read at the third try.
+        """
+        pixels = self._cache.get(index)
+        if pixels is None:
+            pixels = self._load(index)
+        known = self.annotations
+        rows = known.rows(index)
+        width, height = (int(v) for v in known.sizes[index])
+        scale = (pixels.shape[1] / width, pixels.shape[0] / height)
+        return Sample(
+            pixels,
+            known.boxes[rows] * np.array(scale * 2),
+            known.labels[rows],
+            (known.flags[rows] & NOT_A_TARGET) != 0,
+            scale,
+        )
+
+    def _load(self, index: int) -> NDArray[np.uint8]:
+        """Decode and resize one picture, and keep it while there is room."""
+        path = self.annotations.path(index)
+        for attempt in range(READ_TRIES):
+            try:
+                pixels = read_picture(path, formats=self.formats)
+                break
+            except DataError:
+                if attempt == READ_TRIES - 1:
+                    raise
+                time.sleep(RETRY_SECONDS)  # a network disk may need a moment
+        width, height = (int(v) for v in self.annotations.sizes[index])
+        if pixels.shape[:2] != (height, width):
+            raise DataError(
+                path,
+                "",
+                "picture-changed",
+                f"is now {pixels.shape[1]} x {pixels.shape[0]}, it was {width} x {height} when opened",
+                "restore the picture, or start a new study",
+            )
+        small = resize(pixels, *self.resize.target(width, height))
+        with self._lock:
+            if index not in self._cache and small.nbytes <= self._room:
+                self._room -= small.nbytes
+                self._cache[index] = small
+        return small
+
+
+def train_batch(
+    pictures: Pictures,
+    *,
+    batch_size: int,
+    step: int,
+    seed: int,
+    candidate: int = 0,
+    augment: Augment | None = MILD,
+) -> Batch:
+    """Return the batch of this step: the same for the same arguments, whatever was asked before.
+
+    Every epoch visits each picture once, in an order of its own; a batch may reach into the next epoch.
+    """
+    samples, colours, indices = [], [], []
+    for position in range(step * batch_size, (step + 1) * batch_size):
+        epoch, place = divmod(position, len(pictures))
+        index = int(_order(seed, candidate, epoch, len(pictures))[place])
+        sample, colour = pictures.sample(index), None
+        if augment is not None:
+            draw = rng(seed, "augment", candidate, epoch, index)
+            sample, colour = vary(sample, augment, draw), colour_matrix(augment, draw)
+        samples.append(sample)
+        colours.append(colour)
+        indices.append(index)
+    return _collate(samples, colours, indices)
+
+
+def eval_batches(pictures: Pictures, *, batch_size: int) -> Iterator[Batch]:
+    """Yield every picture once, in order, as it is."""
+    for start in range(0, len(pictures), batch_size):
+        indices = list(range(start, min(start + batch_size, len(pictures))))
+        yield _collate([pictures.sample(i) for i in indices], [None] * len(indices), indices)
+
+
+@lru_cache(maxsize=8)
+def _order(seed: int, candidate: int, epoch: int, count: int) -> NDArray[np.int64]:
+    return rng(seed, "order", candidate, epoch).permutation(count)
+
+
+def _collate(samples: list[Sample], colours: list[NDArray[np.float32] | None], indices: list[int]) -> Batch:
+    """Put samples of different sizes into one padded batch."""
+    count = len(samples)
+    most = max(1, *(len(s.labels) for s in samples))
+    height, width = (-(-max(s.pixels.shape[axis] for s in samples) // STRIDE) * STRIDE for axis in (0, 1))
+    images = torch.zeros(count, 3, height, width)
+    boxes = np.zeros((count, most, 4), np.float32)
+    labels = np.full((count, most), -1, np.int64)
+    ignore = np.zeros((count, most), np.bool_)
+    for i, (sample, colour) in enumerate(zip(samples, colours, strict=True)):
+        h, w = sample.pixels.shape[:2]
+        write_normalised(sample.pixels, images[i, :, :h, :w], colour)
+        n = len(sample.labels)
+        boxes[i, :n], labels[i, :n], ignore[i, :n] = sample.boxes, sample.labels, sample.ignore
+    return Batch(
+        images=images,
+        boxes=torch.from_numpy(boxes),
+        labels=torch.from_numpy(labels),
+        ignore=torch.from_numpy(ignore),
+        index=torch.tensor(indices, dtype=torch.int64),
+        scale=torch.tensor([s.scale for s in samples], dtype=torch.float32),
+        sizes=torch.tensor([s.pixels.shape[:2] for s in samples], dtype=torch.int64),
+    )

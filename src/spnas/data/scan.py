@@ -1,0 +1,190 @@
+"""Find the pictures that a source names, and look at every header and every byte once."""
+
+import hashlib
+import os
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from spnas.data.paths import Place, Resolver, nearest_name, open_regular
+from spnas.data.pictures import Header, picture_header
+from spnas.data.raw import RawData
+from spnas.data.tally import Refuse, record
+from spnas.errors import DataError, escape
+
+WHOLE_BYTES = 2 << 30  # up to this much, all bytes are hashed; beyond, both ends of every picture and its size
+END_BYTES = 64 << 10
+PROBES = 50  # names tried in every folder that may hold the pictures
+TRIES = 3
+THREADS = 8
+QUARANTINED = frozenset(("picture-empty", "picture-damaged", "picture-not-one", "file-unreadable"))
+SUFFIXES = {"JPEG": (".jpg", ".jpeg", ".jpe"), "PNG": (".png",), "TIFF": (".tif", ".tiff")}
+
+
+class Scan(msgspec.Struct, frozen=True, eq=False, kw_only=True):
+    """What the pictures of a source are.
+
+    Shapes, with N pictures: headers and digests have N entries, None and b"" where `usable` (N,) is false.
+    """
+
+    root: Path
+    files: list[str]
+    usable: NDArray[np.bool_]
+    headers: list[Header | None]
+    digests: list[bytes]
+
+
+def scan_pictures(raw: RawData, *, formats: tuple[str, ...], allow_outside: Path | None, refuse: Refuse) -> Scan:
+    """Resolve, open and hash every picture of `raw`.
+
+    Raises: DataError (through `refuse`) for missing pictures, and for those that must not be opened.
+    """
+    root = choose_root(raw.roots, raw.files)
+    places = _places(raw, root, allow_outside, refuse)
+    sizes = [_size(place.path) if place is not None else None for place in places]
+    _refuse_missing(raw, root, places, sizes, refuse)
+    whole = sum(size or 0 for size in sizes) <= WHOLE_BYTES
+    wanted = [i for i, size in enumerate(sizes) if size is not None]
+    headers: list[Header | None] = [None] * len(places)
+    digests = [b""] * len(places)
+    usable = np.zeros(len(places), np.bool_)
+
+    def look(index: int) -> tuple[Header, bytes] | DataError:
+        place = places[index]
+        assert place is not None
+        return inspect(place.path, formats=formats, whole=whole)
+
+    with ThreadPoolExecutor(THREADS, thread_name_prefix="scan") as pool:
+        for index, found in zip(wanted, pool.map(look, wanted), strict=True):
+            if isinstance(found, DataError):
+                _judge(raw, index, found, refuse)
+            else:
+                headers[index], digests[index] = found
+                usable[index] = True
+                _note_header(raw, index, places[index], found[0])
+    files = [_relative(p, root, raw.files[i]) for i, p in enumerate(places)]
+    return Scan(root=root, files=files, usable=usable, headers=headers, digests=digests)
+
+
+def choose_root(roots: Sequence[Path], files: Sequence[str]) -> Path:
+    """Return the folder in which most of the names are found; the first one when there are equals."""
+    probes = [files[i].replace("\\", "/") for i in range(0, len(files), max(1, len(files) // PROBES))]
+
+    def found(root: Path) -> int:
+        return sum("\0" not in name and os.path.lexists(root / name) for name in probes)
+
+    return max(roots, key=found)
+
+
+def inspect(path: Path, *, formats: tuple[str, ...], whole: bool) -> tuple[Header, bytes] | DataError:
+    """Return a picture's header and the hash of its bytes; what is wrong is returned, not raised."""
+    for attempt in range(TRIES):
+        try:
+            with os.fdopen(open_regular(path), "rb") as file:
+                size = os.fstat(file.fileno()).st_size
+                if whole or size <= 2 * END_BYTES:
+                    start = file.read()
+                    digest = hashlib.sha256(start)
+                else:
+                    start = file.read(END_BYTES)
+                    file.seek(-END_BYTES, os.SEEK_END)
+                    digest = hashlib.sha256(start + file.read(END_BYTES) + str(size).encode())
+            return picture_header(path, formats=formats, data=start if whole else None), digest.digest()
+        except DataError as error:
+            if error.code != "file-unreadable" or attempt == TRIES - 1:
+                return error
+        except OSError as error:
+            if attempt == TRIES - 1:
+                reason = error.strerror or str(error)
+                return DataError(
+                    escape(str(path)), "", "file-unreadable", f"cannot be read: {reason}", "check the disk"
+                )
+        time.sleep(0.05)  # a network disk may need a moment
+    raise AssertionError("the last try returns")
+
+
+def _places(raw: RawData, root: Path, allow_outside: Path | None, refuse: Refuse) -> list[Place | None]:
+    """Resolve every name; a refused one becomes None."""
+    resolver = Resolver(root, allow_outside=allow_outside)
+    places: list[Place | None] = []
+    for index, name in enumerate(raw.files):
+        try:
+            places.append(resolver.place(name))
+        except DataError as error:
+            spot = raw.picture_spot(index)
+            where = f"{escape(spot.where)} ({error.where})"
+            refuse(DataError(escape(spot.file), where, error.code, error.reason, error.hint))
+            places.append(None)
+    return places
+
+
+def _size(path: Path) -> int | None:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0 if os.path.lexists(path) else None
+
+
+def _refuse_missing(
+    raw: RawData, root: Path, places: list[Place | None], sizes: list[int | None], refuse: Refuse
+) -> None:
+    """Refuse, all in one line, the pictures that are not there."""
+    missing = [i for i, place in enumerate(places) if place is not None and sizes[i] is None]
+    if not missing:
+        return
+    shown = ", ".join(escape(raw.files[i])[:120] for i in missing[:5])
+    searched = " or ".join(escape(str(r)) for r in raw.roots[:3]) if len(missing) == len(places) else str(root)
+    near = nearest_name(Path(raw.files[missing[0]]).name, _listing(root / raw.files[missing[0]]))
+    refuse(
+        DataError(
+            escape(str(raw.source)),
+            raw.picture_spot(missing[0]).where,
+            "picture-missing",
+            f"{len(missing):,} of {len(places):,} pictures are not in {escape(searched)}: {shown}",
+            f"{near}restore them, or remove their records",
+        )
+    )
+
+
+def _listing(path: Path) -> list[str]:
+    try:
+        return [n for n in sorted(os.listdir(path.parent)) if not n.endswith((".xml", ".json", ".txt"))]
+    except (OSError, ValueError):
+        return []
+
+
+def _judge(raw: RawData, index: int, error: DataError, refuse: Refuse) -> None:
+    """Quarantine a damaged picture; refuse one that must not be there at all."""
+    if error.code in QUARANTINED:
+        spot = raw.picture_spot(index)._replace(where=error.file)
+        record(raw.report, "quarantined", error.code, spot, error.reason, error.hint)
+    else:
+        refuse(error)
+
+
+def _note_header(raw: RawData, index: int, place: Place | None, header: Header) -> None:
+    """Note what was converted, misnamed, or found under another form of its name."""
+    assert place is not None
+    spot = raw.picture_spot(index)
+    for text in header.notes:
+        record(raw.report, "noted", "picture-converted", spot, text, "nothing needs to be done")
+    suffix = place.path.suffix.lower()
+    if suffix and suffix not in SUFFIXES.get(header.format, (f".{header.format.lower()}",)):
+        record(raw.report, "noted", "picture-suffix", spot, f"a {header.format} named {suffix}", "rename it some day")
+    if place.note:
+        record(raw.report, "noted", "path-form", spot, place.note, "nothing needs to be done")
+
+
+def _relative(place: Place | None, root: Path, name: str) -> str:
+    """Return the path below `root`, or the absolute one of a picture that is allowed to lie elsewhere."""
+    if place is None:
+        return name
+    try:
+        return place.path.relative_to(root).as_posix()
+    except ValueError:
+        return str(place.path)

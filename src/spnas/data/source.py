@@ -1,0 +1,118 @@
+"""Annotation files as bytes: read whole, known to be UTF-8, and decoded as JSON that repeats no key."""
+
+import codecs
+import os
+import re
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+
+from spnas.data.paths import open_regular
+from spnas.errors import DataError, escape
+
+T = TypeVar("T")
+CHUNK = 1 << 20
+DEEPEST = 64  # nesting no annotation file needs; only used to say where it went too deep
+
+
+class SourceText(msgspec.Struct, frozen=True):
+    """The bytes of one annotation file, without a byte order mark."""
+
+    path: Path
+    data: bytes
+    had_mark: bool
+
+
+def read_source(path: Path, *, most_bytes: int | None = None) -> SourceText:
+    """Read an annotation file whole.
+
+    Raises: DataError when it is missing, no regular file, empty, too large, or not UTF-8.
+    """
+    shown = escape(str(path))
+    with os.fdopen(open_regular(path), "rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        if most_bytes is not None and size > most_bytes:
+            raise DataError(
+                shown,
+                "",
+                "file-too-large",
+                f"has {size:,} bytes; at most {most_bytes:,} are read",
+                "check that it is the right file",
+            )
+        data = file.read()
+    had_mark = data.startswith(codecs.BOM_UTF8)
+    if had_mark:
+        data = data[len(codecs.BOM_UTF8) :]
+    if not data.strip():
+        raise DataError(shown, "", "file-empty", "the file is empty", "restore it from its source")
+    if data[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) or b"\0" in data[:4]:
+        raise DataError(shown, "", "file-encoding", "is UTF-16 or UTF-32", "save it as UTF-8")
+    _check_utf8(shown, data)
+    return SourceText(path, data, had_mark)
+
+
+def decode_json(source: SourceText, kind: type[T], *, expected: str) -> T:
+    """Decode strictly (no NaN, no overflow, nothing behind the end) into typed records.
+
+    Args: expected: what the file should hold, for the message.
+    Raises: DataError with the JSON path, or with line, column and byte offset.
+    """
+    shown = escape(str(source.path))
+    try:
+        return msgspec.json.decode(source.data, type=kind)
+    except msgspec.ValidationError as error:
+        reason, _, where = str(error).partition(" - at ")
+        where = where.strip("`").removeprefix("$").lstrip(".")
+        raise DataError(
+            shown, escape(where), "json-value", escape(reason), f"expected {expected}; mend this value"
+        ) from None
+    except msgspec.DecodeError as error:
+        text = str(error)
+        found = re.search(r"\(byte (\d+)\)", text)
+        offset = int(found[1]) if found else len(source.data)
+        reason = re.sub(r" \(byte \d+\)", "", text)
+        raise _syntax(source, offset, "json-syntax", reason) from None
+    except RecursionError:
+        raise _syntax(source, _too_deep(source.data), "json-too-deep", "nested too deeply") from None
+
+
+def _syntax(source: SourceText, offset: int, code: str, reason: str) -> DataError:
+    """Place an error in the text the way an editor counts."""
+    line = source.data.count(b"\n", 0, offset) + 1
+    column = offset - source.data.rfind(b"\n", 0, offset)
+    return DataError(
+        escape(str(source.path)),
+        f"line {line}:{column} (byte {offset})",
+        code,
+        reason,
+        "restore the file, or write it again with a JSON library",
+    )
+
+
+def _check_utf8(shown: str, data: bytes) -> None:
+    """Raise DataError at the first byte that is not UTF-8."""
+    if data.isascii():
+        return
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    for start in range(0, len(data), CHUNK):
+        try:
+            decoder.decode(data[start : start + CHUNK], final=start + CHUNK >= len(data))
+        except UnicodeDecodeError as error:
+            raise DataError(
+                shown,
+                f"near byte {start + error.start}",
+                "file-encoding",
+                f"is not UTF-8 ({error.reason})",
+                "save it as UTF-8",
+            ) from None
+
+
+def _too_deep(data: bytes) -> int:
+    """Return about where brackets nest deeper than DEEPEST (brackets inside strings count too)."""
+    depth = 0
+    for found in re.finditer(rb"[\[\]{}]", data):
+        depth += 1 if found[0] in b"[{" else -1
+        if depth > DEEPEST:
+            return found.start()
+    return len(data)

@@ -1,0 +1,1 @@
+"""How good a detector is, by each benchmark's own protocol, and how fast."""

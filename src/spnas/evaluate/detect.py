@@ -1,0 +1,60 @@
+"""A detector over a set of pictures: what it finds, in pixels of the original pictures."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import msgspec
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from spnas.data.batches import Batch
+
+
+class Found(msgspec.Struct, frozen=True, eq=False, kw_only=True):
+    """Detections of a set of pictures, K in all, by picture and falling score.
+
+    Shapes: image_index (K,), boxes (K, 4) xyxy in pixels of the original picture, scores (K,), labels (K,).
+    """
+
+    image_index: NDArray[np.int64]
+    boxes: NDArray[np.float64]
+    scores: NDArray[np.float64]
+    labels: NDArray[np.int64]
+
+    def of(self, index: int) -> NDArray[np.int64]:
+        """Return the rows of picture `index`."""
+        return np.flatnonzero(self.image_index == index)
+
+
+@torch.no_grad()
+def detect(
+    detector: nn.Module,
+    batches: Iterator[Batch],
+    *,
+    progress: Callable[[int], None] | None = None,
+) -> Found:
+    """Run `detector` over `batches`; `progress` is told how many pictures are done."""
+    detector.eval()
+    device = next(detector.parameters()).device
+    parts: list[tuple[Any, ...]] = []
+    done = 0
+    for batch in batches:
+        images = batch.images.to(device, memory_format=torch.channels_last)
+        found = detector.detect(images, batch.sizes.to(device))  # type: ignore[operator]
+        real = (found.labels >= 0).cpu()
+        scale = batch.scale.repeat(1, 2)[:, None]
+        boxes = found.boxes.cpu() / scale
+        index = batch.index[:, None].expand(real.shape)
+        parts.append((index[real], boxes[real], found.scores.cpu()[real], found.labels.cpu()[real]))
+        done += len(batch.index)
+        if progress:
+            progress(done)
+    columns = [torch.cat(column).numpy() for column in zip(*parts, strict=True)] if parts else [np.zeros(0)] * 4
+    return Found(
+        image_index=columns[0].astype(np.int64),
+        boxes=columns[1].astype(np.float64).reshape(-1, 4),
+        scores=columns[2].astype(np.float64),
+        labels=columns[3].astype(np.int64),
+    )

@@ -1,0 +1,1 @@
+"""torch modules: what an `Arch` becomes, and what it costs."""

@@ -1,0 +1,25 @@
+"""The feature pyramid (Lin et al., Feature pyramid networks, CVPR 2017) over all stages, and one pooled level."""
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class FPN(nn.Module):
+    """Lateral 1x1 and output 3x3 convolutions with a top-down path; the last level is max-pooled from the one below."""
+
+    def __init__(self, in_channels: tuple[int, ...], channels: int) -> None:
+        super().__init__()
+        self.lateral = nn.ModuleList(nn.Conv2d(c, channels, 1) for c in in_channels)
+        self.output = nn.ModuleList(nn.Conv2d(channels, channels, 3, padding=1) for _ in in_channels)
+        for conv in (*self.lateral, *self.output):
+            nn.init.kaiming_uniform_(conv.weight, a=1)
+            nn.init.zeros_(conv.bias)
+
+    def forward(self, features: list[Tensor]) -> list[Tensor]:
+        """Stage outputs, finest first -> as many levels of equal channels, and the pooled one."""
+        x = self.lateral[-1](features[-1])
+        levels = [self.output[-1](x)]
+        for i in range(len(features) - 2, -1, -1):
+            x = self.lateral[i](features[i]) + F.interpolate(x, size=features[i].shape[-2:], mode="nearest")
+            levels.insert(0, self.output[i](x))
+        return [*levels, F.max_pool2d(levels[-1], 1, stride=2)]

@@ -1,0 +1,107 @@
+"""The region proposal network (Ren et al., Faster R-CNN, NIPS 2015), batched over pictures."""
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from spnas.nets import boxes as bx
+from spnas.nets.anchors import anchors
+from spnas.nets.settings import DetectorSettings
+
+CODE_WEIGHTS = (1.0, 1.0, 1.0, 1.0)
+
+
+class Targets(NamedTuple):
+    """Ground truth of N pictures: boxes (N, G, 4) xyxy in input pixels, labels (N, G) with -1 for padding, and
+    ignore (N, G): regions that are neither object nor background."""
+
+    boxes: Tensor
+    labels: Tensor
+    ignore: Tensor
+
+    @property
+    def real(self) -> Tensor:
+        """(N, G): which rows are objects to be found."""
+        return (self.labels >= 0) & ~self.ignore
+
+    def unusable(self, boxes: Tensor) -> Tensor | None:
+        """(N, A, 4) -> (N, A): boxes mostly inside an ignore region, or None where there is no such region at all."""
+        if not bool(self.ignore.any()):
+            return None
+        share = bx.intersections(boxes, self.boxes) / bx.areas(boxes).clamp(min=1e-6)[..., None]
+        return ((share > 0.5) & self.ignore[:, None]).any(-1)
+
+
+class Guesses(NamedTuple):
+    """What the network says of every anchor, per level: scores (N, A_l), offsets (N, A_l, 4), anchors (A_l, 4)."""
+
+    scores: list[Tensor]
+    offsets: list[Tensor]
+    anchors: list[Tensor]
+
+
+class RPN(nn.Module):
+    """A 3x3 convolution shared by all levels, then objectness and offsets for every anchor."""
+
+    def __init__(self, settings: DetectorSettings, strides: tuple[int, ...]) -> None:
+        super().__init__()
+        channels, ratios = settings.fpn_channels, len(settings.anchor_ratios)
+        self.settings, self.strides = settings, strides
+        self.conv = nn.Conv2d(channels, channels, 3, padding=1)
+        self.objectness = nn.Conv2d(channels, ratios, 1)
+        self.offsets = nn.Conv2d(channels, 4 * ratios, 1)
+        for name, parameter in self.named_parameters():
+            if name.endswith("bias"):
+                nn.init.zeros_(parameter)
+            else:
+                nn.init.normal_(parameter, std=0.01)
+
+    def forward(self, levels: list[Tensor]) -> Guesses:
+        """Say of every anchor of every level how much of an object it is, and where that object is."""
+        hidden = [self.conv(level).relu_() for level in levels]
+        scores = [self.objectness(h).permute(0, 2, 3, 1).flatten(1) for h in hidden]
+        offsets = [self.offsets(h).permute(0, 2, 3, 1).reshape(len(h), -1, 4) for h in hidden]
+        shapes = tuple((int(h.shape[-2]), int(h.shape[-1])) for h in hidden)
+        made = anchors(shapes, self.strides, self.settings.anchor_scale, self.settings.anchor_ratios)
+        return Guesses(scores, offsets, [a.to(levels[0].device) for a in made])
+
+    @torch.no_grad()
+    def propose(self, guesses: Guesses, sizes: Tensor) -> tuple[Tensor, Tensor]:
+        """Return proposals (N, P, 4) and which of them are any (N, P), best first."""
+        mode = 0 if self.training else 1
+        before, after = self.settings.proposals_before_nms[mode], self.settings.proposals_after_nms[mode]
+        all_boxes, all_scores = [], []
+        for score, offset, boxes in zip(*guesses, strict=True):
+            top, index = score.float().topk(min(before, score.shape[1]), dim=1)
+            picked = offset.float().gather(1, index[..., None].expand(-1, -1, 4))
+            proposal = bx.clip(bx.decode(picked, boxes[index], CODE_WEIGHTS), sizes)
+            empty = ((proposal[..., 2:] - proposal[..., :2]) < 1e-2).any(-1)
+            top = top.masked_fill(empty, -torch.inf)
+            kept = bx.suppress(proposal, top, 0.7)
+            all_boxes.append(proposal)
+            all_scores.append(top.masked_fill(~kept, -torch.inf))
+        boxes, score = torch.cat(all_boxes, 1), torch.cat(all_scores, 1)
+        top, index = score.topk(min(after, score.shape[1]), dim=1)
+        return boxes.gather(1, index[..., None].expand(-1, -1, 4)), top > -torch.inf
+
+    def loss(self, guesses: Guesses, targets: Targets, rng: torch.Generator) -> dict[str, Tensor]:
+        """Return binary cross-entropy of objectness and smooth L1 of offsets over sampled anchors."""
+        anchor_all = torch.cat(guesses.anchors)
+        score, offset = torch.cat(guesses.scores, 1).float(), torch.cat(guesses.offsets, 1).float()
+        overlap = bx.overlaps(anchor_all, targets.boxes)
+        column, state = bx.assign(overlap, targets.real, positive=0.7, negative=0.3, best_too=True)
+        unusable = targets.unusable(anchor_all.expand(len(score), -1, -1))
+        if unusable is not None:
+            state = torch.where(unusable & (state == 0), -1, state)
+        drawn = bx.sample(state, self.settings.rpn_samples, 0.5, rng)
+        used, hit = drawn >= 0, drawn == 1
+        matched = targets.boxes.gather(1, column[..., None].expand(-1, -1, 4))[hit]
+        wanted = bx.encode(matched, anchor_all.expand(len(score), -1, -1)[hit], CODE_WEIGHTS)
+        count = used.sum().clamp(min=1)
+        return {
+            "rpn_objectness": F.binary_cross_entropy_with_logits(score[used], hit[used].float(), reduction="sum")
+            / count,
+            "rpn_offsets": F.smooth_l1_loss(offset[hit], wanted, beta=1 / 9, reduction="sum") / count,
+        }

@@ -1,0 +1,207 @@
+"""Every worker is a child process of its own that lives on from job to job.
+
+A job that brings its process down (out of memory, a fault in native code, a hang) is one failed job: the slot
+starts a fresh child. Jobs and results go through a pipe as bytes; nothing is pickled.
+"""
+
+import contextlib
+import json
+import os
+import queue
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import Future
+from multiprocessing.connection import Connection
+
+from spnas.runs.child import DONE, TAKEN
+from spnas.runs.executors import Executor, MakeWork, WorkerDied, WorkFailed
+
+_SECONDS_BETWEEN_LOOKS = 0.1
+_SECONDS_TO_BE_KILLED = 2.0
+_THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
+_START = (
+    "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from spnas.runs.child import main; main(sys.argv[2:])"
+)
+_GUESSES = {
+    signal.SIGKILL: ", perhaps out of memory",
+    signal.SIGSEGV: ", a fault in native code",
+    signal.SIGBUS: ", perhaps /dev/shm is full",
+}
+
+
+def open(
+    make_work: MakeWork,
+    folder: str,
+    *,
+    workers: int,
+    seconds_limit: float | None = None,
+    threads: int = 1,
+) -> Executor:
+    """Open `workers` slots, each of which starts its child with its first job.
+
+    seconds_limit: a job that takes longer is ended, together with its child.
+    threads: how many of them a child uses for numerics.
+    Raises: ValueError when `make_work` is not a top-level function of an importable module.
+    """
+    if workers < 1:
+        raise ValueError(f"{workers} workers; at least 1 is needed")
+    if make_work.__module__ == "__main__" or "." in make_work.__qualname__:
+        raise ValueError(f"{make_work!r} cannot be found by name; use a top-level function of an importable module")
+    environment = os.environ | dict.fromkeys(_THREAD_VARIABLES, str(threads))
+    arguments = [make_work.__module__, make_work.__qualname__, folder]
+    return _Slots(arguments, environment, workers=workers, seconds_limit=seconds_limit)
+
+
+class _Slots:
+    """One thread per slot moves jobs and results; everything that concerns a child is done by its thread."""
+
+    def __init__(
+        self, arguments: list[str], environment: dict[str, str], *, workers: int, seconds_limit: float | None
+    ) -> None:
+        self._arguments, self._environment, self._seconds_limit = arguments, environment, seconds_limit
+        self._jobs: queue.SimpleQueue[tuple[bytes, Future[bytes]] | None] = queue.SimpleQueue()
+        self._closed, self._closing, self._kill = False, threading.Lock(), threading.Event()
+        self._threads = [threading.Thread(target=self._serve, name=f"slot-{i}", daemon=True) for i in range(workers)]
+        for thread in self._threads:
+            thread.start()
+
+    def submit(self, job: bytes) -> Future[bytes]:
+        future: Future[bytes] = Future()
+        with self._closing:
+            if self._closed:
+                raise RuntimeError("the executor is closed")
+            self._jobs.put((job, future))
+        return future
+
+    def close(self, *, kill: bool = False) -> None:
+        if kill:
+            self._kill.set()
+        with self._closing:
+            for _ in () if self._closed else self._threads:
+                self._jobs.put(None)
+            self._closed = True
+        for thread in self._threads:
+            thread.join()
+
+    def _serve(self) -> None:
+        child: _Child | None = None
+        while (item := self._jobs.get()) is not None:
+            job, future = item
+            if self._kill.is_set():
+                future.cancel()
+            if not future.set_running_or_notify_cancel():
+                continue
+            until = time.monotonic() + (self._seconds_limit or float("inf"))
+            try:
+                if child is None or not self._takes(child, job, until=until):
+                    if child is not None:  # it died between two jobs, which is not this job's fault
+                        child.end()
+                    child = _Child(self._arguments, self._environment)
+                    if not self._takes(child, job, until=until):
+                        raise WorkerDied(child.why_ended())
+                future.set_result(self._result(child, until=until))
+            except BaseException as fault:
+                future.set_exception(fault)
+            del job, future, item
+        if child is not None:
+            child.end()
+
+    def _takes(self, child: "_Child", job: bytes, *, until: float) -> bool:
+        """Hand the job over and say whether the child was there to take it."""
+        try:
+            child.connection.send_bytes(job)
+            return self._receive(child, until=until) == TAKEN
+        except (EOFError, OSError):
+            return False
+
+    def _result(self, child: "_Child", *, until: float) -> bytes:
+        """Wait for the result.
+
+        Raises: WorkFailed, WorkerDied.
+        """
+        try:
+            answer = self._receive(child, until=until)
+        except (EOFError, OSError):
+            raise WorkerDied(child.why_ended()) from None
+        if answer[:1] == DONE:
+            return answer[1:]
+        said = json.loads(answer[1:])
+        raise WorkFailed(said["message"], kind=said["kind"], traceback=said["traceback"])
+
+    def _receive(self, child: "_Child", *, until: float) -> bytes:
+        """Wait for a message.
+
+        Raises: EOFError, OSError when the child has died; WorkerDied when it was ended from here.
+        """
+        while not child.connection.poll(_SECONDS_BETWEEN_LOOKS):
+            # The end of the pipe does not tell of a death while something the child started holds it too.
+            if not child.alive() and not child.connection.poll():
+                raise EOFError
+            if self._kill.is_set():
+                child.end()
+                raise WorkerDied("killed, since the study is being stopped")
+            if time.monotonic() > until:
+                child.end()
+                raise WorkerDied(f"killed after {self._seconds_limit:g} seconds, the time limit of a job")
+        return child.connection.recv_bytes()
+
+
+class _Child:
+    """A process in a group of its own: Ctrl-C passes it by, and what it started ends with it."""
+
+    def __init__(self, arguments: list[str], environment: dict[str, str]) -> None:
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+            where = [json.dumps(sys.path), str(theirs.fileno()), str(os.getpid())]
+            try:
+                self._process = subprocess.Popen(
+                    [sys.executable, "-c", _START, *where, *arguments],
+                    stdin=subprocess.DEVNULL,
+                    stdout=2,  # ours carries results
+                    env=environment,
+                    pass_fds=[theirs.fileno()],
+                    process_group=0,
+                )
+            except OSError as fault:
+                raise WorkerDied(f"no worker could be started ({fault.strerror})") from None
+            self.connection = Connection(ours.detach())
+
+    def alive(self) -> bool:
+        if self._process.returncode is None and self._process.poll() is not None:
+            self._kill_group()
+        return self._process.returncode is None
+
+    def end(self) -> None:
+        """Kill the child and what it started, and close the pipe."""
+        if self.alive():
+            self._kill_group()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(_SECONDS_TO_BE_KILLED)
+        self.connection.close()
+
+    def _kill_group(self) -> None:
+        """Kill the group; only while the child runs or at the moment of its death, since numbers are used again."""
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+
+    def why_ended(self) -> str:
+        """Say in words how the child ended."""
+        until = time.monotonic() + _SECONDS_TO_BE_KILLED
+        while self.alive():
+            if time.monotonic() > until:
+                return "the worker closed its pipe without a result"
+            time.sleep(_SECONDS_BETWEEN_LOOKS / 10)
+        code = self._process.returncode
+        if code >= 0:
+            return f"the worker ended by itself with exit code {code}"
+        try:
+            name = signal.Signals(-code)
+        except ValueError:
+            return f"the worker was ended by signal {-code}"
+        if name == signal.SIGKILL:
+            return f"the worker was killed (signal 9){_GUESSES[name]}"
+        return f"the worker was ended by {name.name} (signal {-code}){_GUESSES.get(name, '')}"

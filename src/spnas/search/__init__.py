@@ -1,0 +1,1 @@
+"""Which candidate next: pure functions of what was tried and learned, without torch."""

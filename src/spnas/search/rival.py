@@ -1,0 +1,46 @@
+"""The rival: a ResNet-style net scaled uniformly, in depth and width alike, to the cost of a finalist."""
+
+import math
+from collections.abc import Callable, Iterator
+
+from spnas.arch import Arch
+from spnas.errors import UsageError
+
+SHAPES = {"basic": (2, 2, 2, 2)}  # ResNet-18
+USUAL_SHAPE = (3, 4, 6, 3)  # ResNet-50 and ResNeXt-50
+CLOSE = 0.02
+
+
+def scaled_resnet(
+    block: str, *, target: float, measure: Callable[[Arch], float], width: int, width_step: int = 1, stem: str = "pool"
+) -> Arch:
+    """Return the net of `block`s in four stages that measures within 2 % of `target` (or as near as can be) and whose
+    depth and width are scaled most alike, from ResNet-18 or -50 at base `width`.
+
+    Raises: UsageError when even the smallest such net measures more than twice the target.
+    """
+    best: tuple[tuple[bool, float], Arch] | None = None
+    for depth_scale, arch in _shapes(block, width, width_step, stem):
+        error = abs(measure(arch) / target - 1)
+        unlike = abs(math.log(arch.widths[0] / width) - math.log(depth_scale))
+        rank = (error > CLOSE, unlike if error <= CLOSE else error)
+        if best is None or rank < best[0]:
+            best = (rank, arch)
+    if best is None or measure(best[1]) > 2 * target:
+        raise UsageError(f"no {block} net of four stages is as small as the budget asks; raise --budget")
+    return best[1]
+
+
+def _shapes(block: str, width: int, width_step: int, stem: str) -> Iterator[tuple[float, Arch]]:
+    """Yield nets over a grid of depths and widths around the given one, each depth once."""
+    shape, known = SHAPES.get(block, USUAL_SHAPE), set()
+    step = max(width_step, 2)
+    for eighths in range(4, 49):
+        depths = tuple(max(1, round(eighths / 8 * d)) for d in shape)
+        if depths in known:
+            continue
+        known.add(depths)
+        scale = sum(depths) / sum(shape)
+        least, most = max(step, width // 4 // step * step), 4 * width
+        for w in range(least, most + 1, step):
+            yield scale, Arch(block, tuple((w * 2**i,) * d for i, d in enumerate(depths)), stem=stem)

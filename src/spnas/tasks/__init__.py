@@ -1,0 +1,10 @@
+"""The verbs of the command, as functions: `from spnas import tasks; tasks.search(...)`."""
+
+from spnas.tasks.catalogue import catalogue
+from spnas.tasks.doctor import doctor
+from spnas.tasks.evaluate import evaluate
+from spnas.tasks.predict import predict
+from spnas.tasks.search import search
+from spnas.tasks.train import train
+
+__all__ = ["catalogue", "doctor", "evaluate", "predict", "search", "train"]

@@ -1,0 +1,28 @@
+"""What a finished search hands over: the best detector, and a page to look at."""
+
+from spnas.arch import Candidate
+from spnas.report import write_report
+from spnas.runs.files import write_atomic
+from spnas.runs.folder import RunFolder
+from spnas.study import Study
+from spnas.talk import Talk
+from spnas.tasks.page import Told, study_page
+from spnas.train.weights import load_model, write_bundle
+
+
+def finish(folder: RunFolder, study: Study, told: Told, talk: Talk) -> int | None:
+    """Write `best/` and `report.html`; return the number of the best detector, None when no final succeeded."""
+    finals = [c for c in study.candidates if c.role in ("final", "rival") and _succeeded(study, c)]
+    best = max(finals, key=lambda c: (study.outcomes[c.number].metrics["ap"], -c.number), default=None)
+    if best is not None:
+        outcome = study.outcomes[best.number]
+        detector, config = load_model(folder.path_of(str(outcome.weights)), digest=outcome.sha256)
+        folder.publish_best(lambda into: write_bundle(into, detector, config))
+    talk.say("writing the report")
+    write_atomic(folder.report, write_report(study_page(folder, study, told)))
+    return best.number if best else None
+
+
+def _succeeded(study: Study, candidate: Candidate) -> bool:
+    outcome = study.outcomes.get(candidate.number)
+    return outcome is not None and outcome.failure is None

@@ -1,0 +1,295 @@
+"""`spnas search`: grow a backbone for these data within this budget, and say whether it paid."""
+
+import os
+from functools import partial
+from pathlib import Path
+
+import msgspec
+
+from spnas.arch import Arch, Candidate
+from spnas.assess import input_size
+from spnas.config import (
+    QUICK,
+    StudySettings,
+    data_name,
+    equal_cost_resnet,
+    preset_for,
+    recipe_for,
+    resize_for,
+    search_settings,
+    size_of,
+)
+from spnas.data.batches import Pictures
+from spnas.data.records import DataSet
+from spnas.errors import IntegrityError, UsageError
+from spnas.nets.cost import cost
+from spnas.pace import plan_for, seconds_per_step
+from spnas.runs import executors
+from spnas.runs.folder import RunFolder
+from spnas.search.budget import parse_budget
+from spnas.search.history import History
+from spnas.search.phases import final, serial
+from spnas.search.settings import Plan
+from spnas.search.verdict import Verdict, judge
+from spnas.shelf import take
+from spnas.study import Study, run_phase
+from spnas.talk import Talk, duration
+from spnas.tasks.finish import finish
+from spnas.tasks.page import Told
+from spnas.tasks.source import choose, open_for
+from spnas.tasks.watch import Watcher
+from spnas.worker import make_work
+
+DEFAULT_HOURS = 1.0
+OVERTIME = 1.5  # finals are not begun when a study took this many times its hours
+
+
+class SearchResult(msgspec.Struct, frozen=True, kw_only=True):
+    """What a search leaves: where it lies, and its verdict (None while the finals are not done)."""
+
+    folder: str
+    verdict: Verdict | None
+    finalist: str | None = None
+    rival: str | None = None
+    best: str | None = None
+    best_metrics: dict[str, float] = {}
+    report: str | None = None
+    candidates: int = 0
+    failures: int = 0
+    seconds: float = 0.0
+
+
+def search(
+    data: str | Path | None = None,
+    *,
+    out: str | Path | None = None,
+    budget: str | None = None,
+    hours: float | None = None,
+    candidates: int | None = None,
+    root: str | None = None,
+    image_size: int | None = None,
+    preset: str | None = None,
+    batch_size: int | None = None,
+    seeds: int | None = None,
+    seed: int = 0,
+    workers: int | None = None,
+    executor: str = "process",
+    format: str | None = None,
+    train: str | None = None,
+    val: str | None = None,
+    max_bad: float = 0.01,
+    talk: Talk | None = None,
+) -> SearchResult:
+    """Search, or go on with the search that `out` holds; with no `data`, on generated pictures.
+
+    Raises: UsageError, DataError, StudyInUseError, ResourceError, IntegrityError: each says what to do in one line.
+    """
+    talk = talk or Talk(quiet=True)
+    choice = choose(data, format=format, train=train, val=val, max_bad=max_bad)
+    folder = RunFolder(out or Path("runs") / data_name(choice))
+    parsed = parse_budget(budget) if budget else None
+    opened = open_for(choice, talk)
+    workers = workers or max(1, os.cpu_count() or 1)
+    kind = preset_for(preset)
+    resize = resize_for(kind, image_size, opened.train)
+    recipe = recipe_for(kind, resize, batch_size=batch_size)
+    with folder.lock():
+        stored = msgspec.json.decode(folder.settings(), type=StudySettings) if folder.begun else None
+        size = size_of(opened.train, resize)
+        compose = partial(search_settings, preset=kind, size=size, budget=parsed, root=root, seed=seed)
+        plan = _plan(stored, data is None, hours, candidates, seeds)
+        if plan is None:
+            start = compose(plan=QUICK).root
+            step_seconds = seconds_per_step(start, recipe, Pictures(opened.train, resize), threads=1)
+            plan = plan_for(
+                hours or DEFAULT_HOURS,
+                step_seconds=step_seconds,
+                workers=workers,
+                pictures=len(opened.train),
+                batch_size=recipe.train_settings.batch_size,
+                seeds=seeds or 3,
+            )
+            talk.say(f"a step takes {step_seconds:.3f} s here")
+            plan = plan if candidates is None else msgspec.structs.replace(plan, candidates=candidates)
+        settings = StudySettings(
+            data=choice, fingerprint=opened.fingerprint, preset=kind, recipe=recipe, search=compose(plan=plan)
+        )
+        if stored is None:
+            folder.begin(msgspec.json.encode(settings))
+        else:
+            _refuse_other(settings, stored, folder)
+        _introduce(settings, size, talk)
+        return _run(folder, settings, opened, hours=hours, workers=workers, executor=executor, talk=talk)
+
+
+def _plan(
+    stored: StudySettings | None, quick: bool, hours: float | None, candidates: int | None, seeds: int | None
+) -> Plan | None:
+    """Return the plan where it needs no measurement: the study's own, or the quick one for generated data."""
+    if stored is not None:
+        plan = stored.search.plan
+    elif quick and hours is None:
+        plan = QUICK
+    else:
+        return None
+    changes = {k: v for k, v in (("candidates", candidates), ("seeds", seeds)) if v is not None}
+    return msgspec.structs.replace(plan, **changes)
+
+
+def _refuse_other(asked: StudySettings, stored: StudySettings, folder: RunFolder) -> None:
+    """Make sure that a study goes on with the settings and the data it began with."""
+    if asked.fingerprint != stored.fingerprint and asked.data == stored.data:
+        raise IntegrityError(
+            f"{folder.root}: the data are not those the study began with (pictures or annotations changed); "
+            "restore them, or start a new study with --out"
+        )
+    if asked != stored:
+        fields = _differences(msgspec.to_builtins(asked), msgspec.to_builtins(stored), "")
+        raise UsageError(
+            f"{folder.root} holds a study with other settings ({'; '.join(fields[:4])}); "
+            "give the same options to go on with it, or another --out"
+        )
+
+
+def _differences(asked: object, stored: object, where: str) -> list[str]:
+    if isinstance(asked, dict) and isinstance(stored, dict):
+        return [
+            line
+            for key in sorted(asked.keys() | stored.keys())
+            for line in _differences(asked.get(key), stored.get(key), f"{where}.{key}".strip("."))
+        ]
+    return [] if asked == stored else [f"{where} is {stored!r}, not {asked!r}"]
+
+
+def _introduce(settings: StudySettings, size: tuple[int, int], talk: Talk) -> None:
+    plan, root = settings.search.plan, settings.search.root
+    spent = cost(root, *size)
+    talk.say(f"root {root.text}: {spent.gmacs:.3g} GMAC at {size[1]}x{size[0]}, budget {settings.search.budget}")
+    talk.say(
+        f"plan: {plan.candidates} candidates of {plan.child_steps} steps and their controls, from a root of "
+        f"{plan.root_steps}; then {plan.finalists} finalist and an equal-cost ResNet, {plan.final_steps} steps each, "
+        f"over {plan.seeds} seeds"
+    )
+
+
+def _run(
+    folder: RunFolder,
+    settings: StudySettings,
+    data: DataSet,
+    *,
+    hours: float | None,
+    workers: int,
+    executor: str,
+    talk: Talk,
+) -> SearchResult:
+    """Run both phases with one set of workers, then finish the study."""
+    size = input_size(data.train, settings.recipe.resize)
+    cost_of = partial(_cost_of, size=size)
+    with folder.open_ledger() as ledger:
+        study = Study(ledger)
+        crew = take(executors, executor).open(make_work, str(folder.root), workers=workers)
+        watcher = Watcher(study, settings.search.plan, folder, talk)
+        phase = partial(run_phase, study, crew, lag=settings.search.lag, workers=workers, watch=watcher)
+        try:
+            with talk.progress():
+                serial_share = 1 - _final_steps(settings.search.plan) / settings.search.plan.most_steps
+                limit = hours * 3600 * serial_share * 1.1 if hours else float("inf")
+                phase(
+                    lambda n, h: serial.propose(n, h, settings.search, cost_of),
+                    out_of_time=lambda: study.seconds > limit,
+                )
+                _refuse_dead_root(study)
+                chosen, rival = _finalists(study, settings, size)
+                over = hours * 3600 * OVERTIME if hours else float("inf")
+                phase(
+                    lambda n, h: final.propose(n, h, settings.search, chosen=chosen, rival=rival),
+                    out_of_time=lambda: study.seconds > over,
+                )
+            crew.close()
+        except BaseException:
+            crew.close(kill=True)
+            raise
+        finally:
+            study.heartbeat(now=True)
+        verdict = _verdict(study, chosen, settings.search.plan)
+        told = Told(settings=settings, data=data, verdict=verdict, chosen=chosen, rival=rival)
+        best = finish(folder, study, told, talk)
+        return SearchResult(
+            folder=str(folder.root),
+            verdict=verdict,
+            finalist=study.candidates[chosen[0]].arch.text,
+            rival=rival.text,
+            best=str(folder.best) if best is not None else None,
+            best_metrics=study.outcomes[best].metrics if best is not None else {},
+            report=str(folder.report),
+            candidates=sum(c.role == "child" for c in study.candidates),
+            failures=sum(o.failure is not None for o in study.outcomes.values()),
+            seconds=study.seconds,
+        )
+
+
+def _cost_of(arch: Arch, *, size: tuple[int, int]) -> tuple[float, int]:
+    spent = cost(arch, *size)
+    return spent.gmacs, spent.params
+
+
+def _final_steps(plan: Plan) -> int:
+    return (plan.finalists + 1) * plan.seeds * plan.final_steps
+
+
+def _refuse_dead_root(study: Study) -> None:
+    if failure := study.outcomes[0].failure:
+        raise UsageError(f"the root could not be trained: {failure}; nothing can be inherited from it")
+
+
+class Finalists(msgspec.Struct, frozen=True):
+    """Who goes into the finals: numbers of candidates, the search's answer first, and the rival's architecture."""
+
+    chosen: list[int]
+    rival: Arch
+
+
+def _finalists(study: Study, settings: StudySettings, size: tuple[int, int]) -> tuple[list[int], Arch]:
+    """Settle who goes into the finals, once, and put it on record."""
+    noted = study.ledger.noted("finalists", Finalists)
+    if noted is None:
+        searched = tuple(c for c in study.candidates if c.role not in ("final", "rival"))
+        chosen = final.finalists(History(searched, study.outcomes), settings.search)
+        arch = study.candidates[chosen[0]].arch
+        rival = equal_cost_resnet(
+            arch.block, cost(arch, *size).gmacs, size, settings.search.space.base_width, arch.stem
+        )
+        noted = Finalists(chosen, rival)
+        study.ledger.note("finalists", noted)
+    return noted.chosen, noted.rival
+
+
+def _verdict(study: Study, chosen: list[int], plan: Plan) -> Verdict | None:
+    """Judge the finals when all of them are there; a failed one is left out."""
+    finals = [c for c in study.candidates if c.role in ("final", "rival")]
+    if len(finals) < (plan.finalists + 1) * plan.seeds and len(finals) < (len(chosen) + 1) * plan.seeds:
+        return None
+
+    def aps(wanted: list[Candidate]) -> list[float]:
+        return [study.outcomes[c.number].metrics["ap"] for c in wanted if not study.outcomes[c.number].failure]
+
+    groups = [aps([c for c in finals if c.role == "final" and c.finalist == n]) for n in chosen]
+    rival = aps([c for c in finals if c.role == "rival"])
+    if not groups[0] or not rival:
+        return None
+    verdict = judge(chosen[0], groups[0], rival, groups[1:])
+    study.ledger.note("verdict", verdict)
+    return verdict
+
+
+def describe(result: SearchResult) -> list[str]:
+    """Return what a person reads at the end of a search."""
+    lines = [result.verdict.sentence if result.verdict else "No verdict: the finals are not all done."]
+    if result.finalist:
+        lines += [f"found: {result.finalist}", f"rival: {result.rival}"]
+    if result.best:
+        ap, ap50 = result.best_metrics.get("ap", 0.0), result.best_metrics.get("ap50", 0.0)
+        lines.append(f"best detector: AP {ap:.3f}, AP50 {ap50:.3f}, in {result.best}")
+    tried = f"{result.candidates} candidates in {duration(result.seconds)}"
+    lines.append(tried + (f", {result.failures} trainings failed" if result.failures else ""))
+    return lines

@@ -1,0 +1,44 @@
+"""Opening a user's data for a task, and telling what was in it."""
+
+from pathlib import Path
+
+from spnas.config import DataChoice
+from spnas.data.open import open_data
+from spnas.data.records import DataReport, DataSet
+from spnas.talk import Talk
+
+
+def open_for(choice: DataChoice, talk: Talk) -> DataSet:
+    """Open the data and say what it is. Raises: DataError when it cannot be used."""
+    data = open_data(
+        Path(choice.path) if choice.path else None,
+        format=choice.format,
+        train=choice.train,
+        val=choice.val,
+        max_bad=choice.max_bad,
+    )
+    for part in (data.train, data.val):
+        talk.say(f"{part.name}: {len(part)} pictures, {len(part.labels)} boxes, {len(part.classes)} classes")
+    for line in findings_of(data.reports):
+        talk.say(line)
+    return data
+
+
+def findings_of(reports: tuple[DataReport, ...]) -> list[str]:
+    """Return one line for each kind of finding, with its count and its first place."""
+    lines = []
+    for report in reports:
+        for code, count in sorted(report.counts.items()):
+            first = next((f for f in report.findings if f.code == code), None)
+            if first is not None:
+                times = f"{count} x " if count > 1 else ""
+                lines.append(f"{first.outcome}: {times}{first.file}: {first.where}: {first.reason} [{code}]")
+    return lines
+
+
+def choose(
+    data: str | Path | None, *, format: str | None, train: str | None, val: str | None, max_bad: float
+) -> DataChoice:
+    """Turn what was typed into a record; a path becomes absolute, so that a study finds it from anywhere."""
+    path = str(Path(data).absolute()) if data is not None else None
+    return DataChoice(path=path, format=format, train=train, val=val, max_bad=max_bad)

@@ -1,0 +1,1 @@
+"""One plain PyTorch loop, its schedules, and what it leaves on disk."""

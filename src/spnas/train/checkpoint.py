@@ -1,0 +1,67 @@
+"""Where a training stands, on disk: one safetensors file, replaced atomically, enough to go on bit for bit."""
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import torch
+from safetensors import safe_open
+from safetensors.torch import save
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from spnas.errors import IntegrityError
+from spnas.runs.files import write_atomic
+from spnas.train.average import Average
+
+
+class Progress(msgspec.Struct, frozen=True, kw_only=True):
+    """What stands beside the tensors: steps done, and the key of the training the file belongs to."""
+
+    step: int
+    average_step: int
+    key: str
+
+
+def save_progress(
+    path: Path, module: nn.Module, optimizer: Optimizer, average: Average, *, step: int, key: str
+) -> None:
+    """Write all of it. Raises: ResourceError when the disk is full; the earlier file is then untouched."""
+    tensors = {f"module.{k}": v for k, v in module.state_dict().items()}
+    tensors |= {f"average.{k}": v for k, v in average.values.items()}
+    for i, state in optimizer.state_dict()["state"].items():
+        tensors |= {f"optimizer.{i}.{k}": v for k, v in state.items() if isinstance(v, Tensor)}
+    note = msgspec.json.encode(Progress(step=step, average_step=average.step, key=key)).decode()
+    write_atomic(path, save({k: v.contiguous() for k, v in tensors.items()}, {"progress": note}))
+
+
+def load_progress(path: Path, module: nn.Module, optimizer: Optimizer, average: Average, *, key: str) -> int:
+    """Put everything back and return the steps done; 0 when there is no such file or it belongs to another training."""
+    if not path.exists():
+        return 0
+    try:
+        with safe_open(path, framework="pt") as file:
+            progress = msgspec.json.decode(file.metadata()["progress"], type=Progress)
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
+    except Exception as fault:
+        raise IntegrityError(f"{path}: not a checkpoint of ours ({fault}); delete it to train from the start") from None
+    if progress.key != key:
+        return 0
+    module.load_state_dict(_below("module.", tensors))
+    average.values = _below("average.", tensors)
+    average.step = progress.average_step
+    state: dict[int, dict[str, Any]] = {}
+    for name, value in _below("optimizer.", tensors).items():
+        index, key_name = name.split(".", 1)
+        state.setdefault(int(index), {})[key_name] = value
+    optimizer.load_state_dict(optimizer.state_dict() | {"state": state})
+    return progress.step
+
+
+def _below(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+
+
+def device_of(module: nn.Module) -> torch.device:
+    """Return where the module's weights lie."""
+    return next(module.parameters()).device
