@@ -14,6 +14,7 @@ from spnas.arch import Candidate, Outcome
 from spnas.arch.move import origins
 from spnas.data.batches import Pictures, Resize, eval_batches, train_batch
 from spnas.data.records import Annotations
+from spnas.data.transforms import MILD
 from spnas.evaluate.detect import detect
 from spnas.evaluate.metrics.coco import score
 from spnas.morph import inherit, kept_projections
@@ -88,7 +89,12 @@ def assess(
     train(
         detector,
         lambda step: train_batch(
-            learn, batch_size=settings.batch_size, step=step, seed=key.seed, candidate=key.candidate
+            learn,
+            batch_size=settings.batch_size,
+            step=step,
+            seed=key.seed,
+            candidate=key.candidate,
+            augment=MILD if settings.augment else None,
         ),
         settings,
         steps=candidate.steps,

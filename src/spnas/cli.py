@@ -32,6 +32,8 @@ app = typer.Typer(
 )
 ledger = typer.Typer(no_args_is_help=True, help="Look into the record of a study.")
 app.add_typer(ledger, name="ledger")
+export = typer.Typer(no_args_is_help=True, help="Take a net out of here, in a form that others read.")
+app.add_typer(export, name="export")
 
 Data = Annotated[Path | None, typer.Option("--data", help="Folder or annotation file; generated shapes if not given.")]
 Out = Annotated[Path | None, typer.Option("--out", help="Folder of the study; runs/NAME if not given.")]
@@ -53,6 +55,9 @@ def search(
     budget: Annotated[str | None, typer.Option("--budget", help="6GMAC, 300MMAC or 2.5Mparams.")] = None,
     hours: Annotated[float | None, typer.Option("--hours", min=0, help="How long the whole may take.")] = None,
     candidates: Annotated[int | None, typer.Option("--candidates", min=1, help="How many nets to try.")] = None,
+    steps: Annotated[
+        int | None, typer.Option("--steps", min=1, help="Steps of a full training; by --hours if not given.")
+    ] = None,
     root: Annotated[str | None, typer.Option("--root", help="Architecture to start from.")] = None,
     out: Out = None,
     image_size: ImageSize = None,
@@ -78,6 +83,7 @@ def search(
         budget=budget,
         hours=hours,
         candidates=candidates,
+        steps=steps,
         root=root,
         out=out,
         image_size=image_size,
@@ -235,6 +241,31 @@ def list_(
     if kind not in kinds:
         raise UsageError(f"nothing of kind {kind!r} can be listed; {nearest(kind, kinds)}")
     _print(tasks.catalogue(kind), describe, json=json)  # type: ignore[arg-type]  # checked above
+
+
+@app.command()
+def show(
+    arch: Annotated[str, typer.Argument(help="A published name, a notation or a code; see 'spnas list archs'.")],
+    json: Json = False,
+) -> None:
+    """Show an architecture stage by stage: its blocks, what they cost, and what papers print of it."""
+    from spnas import tasks
+    from spnas.tasks.show import describe
+
+    _print(tasks.show(arch), describe, json=json)
+
+
+@export.command()
+def backbone(
+    source: Annotated[str, typer.Argument(help="A model's folder or file, or an architecture.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder for the module and its weights.")],
+    json: Json = False,
+) -> None:
+    """Write a backbone as one Python file that needs torch only, and a safetensors file; both are checked first."""
+    from spnas import tasks
+    from spnas.tasks.export import describe
+
+    _print(tasks.export_backbone(source, out=out), describe, json=json)
 
 
 @ledger.command()

@@ -28,7 +28,7 @@ BUDGET_OVER_ROOT = 2.0
 DEFAULT_BLOCK = {"small": "basic", "standard": "bottleneck"}
 BASE_WIDTH = {"small": 16, "standard": 64}
 CPU_IMAGE_SIZE = 320
-QUICK = Plan(candidates=10, root_steps=800, child_steps=80, final_steps=1000, finalists=1, seeds=2)
+QUICK = Plan(candidates=10, root_steps=600, child_steps=60, final_steps=800, finalists=1, seeds=2)
 
 
 class DataChoice(msgspec.Struct, frozen=True, kw_only=True):

@@ -8,13 +8,14 @@ from spnas.errors import UsageError
 
 SHAPES = {"basic": (2, 2, 2, 2)}  # ResNet-18
 USUAL_SHAPE = (3, 4, 6, 3)  # ResNet-50 and ResNeXt-50
-CLOSE = 0.02
+CLOSE = 0.05
+PRICE_OF_ERROR = 10.0  # 1 % off in cost weighs like a tenth of an e-fold between depth and width
 
 
 def scaled_resnet(
     block: str, *, target: float, measure: Callable[[Arch], float], width: int, width_step: int = 1, stem: str = "pool"
 ) -> Arch:
-    """Return the net of `block`s in four stages that measures within 2 % of `target` (or as near as can be) and whose
+    """Return the net of `block`s in four stages that measures within 5 % of `target` (or as near as can be) and whose
     depth and width are scaled most alike, from ResNet-18 or -50 at base `width`.
 
     Raises: UsageError when even the smallest such net measures more than twice the target.
@@ -23,7 +24,7 @@ def scaled_resnet(
     for depth_scale, arch in _shapes(block, width, width_step, stem):
         error = abs(measure(arch) / target - 1)
         unlike = abs(math.log(arch.widths[0] / width) - math.log(depth_scale))
-        rank = (error > CLOSE, unlike if error <= CLOSE else error)
+        rank = (error > CLOSE, unlike + PRICE_OF_ERROR * error if error <= CLOSE else error)
         if best is None or rank < best[0]:
             best = (rank, arch)
     if best is None or measure(best[1]) > 2 * target:
@@ -34,7 +35,7 @@ def scaled_resnet(
 def _shapes(block: str, width: int, width_step: int, stem: str) -> Iterator[tuple[float, Arch]]:
     """Yield nets over a grid of depths and widths around the given one, each depth once."""
     shape, known = SHAPES.get(block, USUAL_SHAPE), set()
-    step = max(width_step, 2)
+    step = max(width_step, 1 if width < 32 else 2)
     for eighths in range(4, 49):
         depths = tuple(max(1, round(eighths / 8 * d)) for d in shape)
         if depths in known:

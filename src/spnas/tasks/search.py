@@ -23,7 +23,7 @@ from spnas.data.batches import Pictures
 from spnas.data.records import DataSet
 from spnas.errors import IntegrityError, UsageError
 from spnas.nets.cost import cost
-from spnas.pace import plan_for, seconds_per_step
+from spnas.pace import ROOT_PER_CHILD, plan_for, seconds_per_step
 from spnas.runs import executors
 from spnas.runs.folder import RunFolder
 from spnas.search.budget import parse_budget
@@ -41,6 +41,7 @@ from spnas.tasks.watch import Watcher
 from spnas.worker import make_work
 
 DEFAULT_HOURS = 1.0
+USUAL_SEEDS = 3
 OVERTIME = 1.5  # finals are not begun when a study took this many times its hours
 
 
@@ -66,6 +67,7 @@ def search(
     budget: str | None = None,
     hours: float | None = None,
     candidates: int | None = None,
+    steps: int | None = None,
     root: str | None = None,
     image_size: int | None = None,
     preset: str | None = None,
@@ -97,7 +99,7 @@ def search(
         stored = msgspec.json.decode(folder.settings(), type=StudySettings) if folder.begun else None
         size = size_of(opened.train, resize)
         compose = partial(search_settings, preset=kind, size=size, budget=parsed, root=root, seed=seed)
-        plan = _plan(stored, data is None, hours, candidates, seeds)
+        plan = _plan(stored, quick=data is None and hours is None, candidates=candidates, steps=steps, seeds=seeds)
         if plan is None:
             start = compose(plan=QUICK).root
             step_seconds = seconds_per_step(start, recipe, Pictures(opened.train, resize), threads=1)
@@ -107,7 +109,7 @@ def search(
                 workers=workers,
                 pictures=len(opened.train),
                 batch_size=recipe.train_settings.batch_size,
-                seeds=seeds or 3,
+                seeds=seeds or USUAL_SEEDS,
             )
             talk.say(f"a step takes {step_seconds:.3f} s here")
             plan = plan if candidates is None else msgspec.structs.replace(plan, candidates=candidates)
@@ -123,17 +125,19 @@ def search(
 
 
 def _plan(
-    stored: StudySettings | None, quick: bool, hours: float | None, candidates: int | None, seeds: int | None
+    stored: StudySettings | None, *, quick: bool, candidates: int | None, steps: int | None, seeds: int | None
 ) -> Plan | None:
-    """Return the plan where it needs no measurement: the study's own, or the quick one for generated data."""
+    """Return the plan where it needs no measurement: the study's own, the quick one, or one of so many steps."""
     if stored is not None:
         plan = stored.search.plan
-    elif quick and hours is None:
-        plan = QUICK
+    elif quick or steps is not None:
+        plan = QUICK if quick else msgspec.structs.replace(QUICK, seeds=USUAL_SEEDS)
     else:
         return None
-    changes = {k: v for k, v in (("candidates", candidates), ("seeds", seeds)) if v is not None}
-    return msgspec.structs.replace(plan, **changes)
+    changes = {"candidates": candidates, "seeds": seeds, "root_steps": steps, "final_steps": steps}
+    if steps is not None:
+        changes["child_steps"] = max(1, round(steps / ROOT_PER_CHILD))
+    return msgspec.structs.replace(plan, **{k: v for k, v in changes.items() if v is not None})
 
 
 def _refuse_other(asked: StudySettings, stored: StudySettings, folder: RunFolder) -> None:

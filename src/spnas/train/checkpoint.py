@@ -55,7 +55,16 @@ def load_progress(path: Path, module: nn.Module, optimizer: Optimizer, average: 
         index, key_name = name.split(".", 1)
         state.setdefault(int(index), {})[key_name] = value
     optimizer.load_state_dict(optimizer.state_dict() | {"state": state})
+    _lay_out_as_parameters(optimizer)
     return progress.step
+
+
+def _lay_out_as_parameters(optimizer: Optimizer) -> None:
+    """Give every buffer its parameter's memory layout: fused optimisers pair elements by their place in memory."""
+    for parameter, state in optimizer.state.items():
+        for name, value in state.items():
+            if isinstance(value, Tensor) and value.shape == parameter.shape:
+                state[name] = torch.empty_like(parameter).copy_(value)
 
 
 def _below(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -9,6 +9,7 @@ import io
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from spnas.data.records import NOT_A_TARGET, Annotations
 from spnas.evaluate.detect import Found
@@ -39,7 +40,7 @@ def score(annotations: Annotations, found: Found) -> Scores:
         return _nothing_found(annotations)
     with contextlib.redirect_stdout(io.StringIO()):
         truth = COCO(ground_truth(annotations))
-        evaluator = COCOeval_faster(truth, truth.loadRes(results(found)), iouType="bbox")
+        evaluator = COCOeval_faster(truth, truth.loadRes(results(annotations, found)), iouType="bbox")
         evaluator.evaluate()
         evaluator.accumulate()
         evaluator.summarize()
@@ -75,24 +76,43 @@ def _nothing_found(annotations: Annotations) -> Scores:
     return Scores(protocol="COCO AP, IoU .50:.95", main="ap", values=values, per_class=per_class)
 
 
+def xywh(boxes: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Turn corners (n, 4) into x, y, width, height.
+
+    Sides are rounded to ten decimals, which gives back the very numbers of a file that was written with fewer: IoUs
+    that meet a threshold exactly (boxes of whole pixels) then fall on the same side of it as in the official evaluator.
+    """
+    return np.concatenate((boxes[:, :2], np.round(boxes[:, 2:] - boxes[:, :2], 10)), 1)
+
+
+def picture_numbers(annotations: Annotations) -> NDArray[np.int64]:
+    """Number the pictures in the order of their ids: the evaluator breaks ties between equal scores by it."""
+    ids = annotations.image_ids
+    keys = ids if all(isinstance(i, int) for i in ids) else range(len(ids))
+    numbers = np.empty(len(ids), np.int64)
+    numbers[sorted(range(len(ids)), key=keys.__getitem__)] = np.arange(len(ids))
+    return numbers
+
+
 def ground_truth(annotations: Annotations) -> dict[str, Any]:
     """Return the annotations as a COCO data set with ids of our own: pictures from 0, boxes from 1, classes from 0."""
-    counts = np.diff(annotations.first)
-    image_index = np.repeat(np.arange(len(annotations)), counts)
-    corners = annotations.boxes
-    sides = corners[:, 2:] - corners[:, :2]
+    numbers = picture_numbers(annotations)
+    image_index = np.repeat(numbers, np.diff(annotations.first))
     crowd = (annotations.flags & NOT_A_TARGET) != 0
     rows = zip(
         image_index.tolist(),
         annotations.labels.tolist(),
-        np.concatenate((corners[:, :2], sides), 1).tolist(),
+        xywh(annotations.boxes).tolist(),
         annotations.areas.tolist(),
         crowd.tolist(),
         strict=True,
     )
     return {
         "info": {},
-        "images": [{"id": i, "width": int(w), "height": int(h)} for i, (w, h) in enumerate(annotations.sizes.tolist())],
+        "images": [
+            {"id": i, "width": int(w), "height": int(h)}
+            for i, (w, h) in zip(numbers.tolist(), annotations.sizes.tolist(), strict=True)
+        ],
         "categories": [{"id": i, "name": name} for i, name in enumerate(annotations.classes)],
         "annotations": [
             {"id": n, "image_id": i, "category_id": c, "bbox": b, "area": a, "iscrowd": int(k)}
@@ -101,13 +121,12 @@ def ground_truth(annotations: Annotations) -> dict[str, Any]:
     }
 
 
-def results(found: Found) -> list[dict[str, Any]]:
+def results(annotations: Annotations, found: Found) -> list[dict[str, Any]]:
     """Return detections in COCO's results form, with the same ids as `ground_truth`."""
-    sides = found.boxes[:, 2:] - found.boxes[:, :2]
     rows = zip(
-        found.image_index.tolist(),
+        picture_numbers(annotations)[found.image_index].tolist(),
         found.labels.tolist(),
-        np.concatenate((found.boxes[:, :2], sides), 1).tolist(),
+        xywh(found.boxes).tolist(),
         found.scores.tolist(),
         strict=True,
     )

@@ -1,0 +1,33 @@
+import pytest
+
+from spnas.arch import Arch
+from spnas.errors import UsageError
+from spnas.search.rival import CLOSE, scaled_resnet
+
+
+def gmacs(arch: Arch) -> float:
+    return sum(18e6 * (w / 16) ** 2 / 4**i for i, stage in enumerate(arch.stages) for w in stage) / 1e9
+
+
+@pytest.mark.parametrize("target", [0.02, 0.05, 0.1, 0.4, 1.0, 3.0])
+@pytest.mark.parametrize("block", ["basic", "bottleneck"])
+def test_the_rival_costs_what_the_finalist_costs(block: str, target: float) -> None:
+    rival = scaled_resnet(block, target=target, measure=gmacs, width=16)
+    assert abs(gmacs(rival) / target - 1) <= CLOSE
+    assert [stage[0] for stage in rival.stages] == [rival.widths[0] * 2**i for i in range(4)]
+
+
+def test_depth_and_width_grow_together() -> None:
+    small, large = (scaled_resnet("basic", target=t, measure=gmacs, width=16) for t in (0.05, 1.0))
+    assert large.block_count > small.block_count
+    assert large.widths[0] > small.widths[0]
+
+
+def test_the_cost_of_resnet18_gives_resnet18_back() -> None:
+    resnet18 = Arch("basic", ((16,) * 2, (32,) * 2, (64,) * 2, (128,) * 2))
+    assert scaled_resnet("basic", target=gmacs(resnet18), measure=gmacs, width=16) == resnet18
+
+
+def test_a_budget_below_any_net_is_refused() -> None:
+    with pytest.raises(UsageError, match="raise --budget"):
+        scaled_resnet("basic", target=1e-6, measure=gmacs, width=16)

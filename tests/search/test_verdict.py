@@ -1,0 +1,49 @@
+import statistics
+
+import pytest
+
+from spnas.search.verdict import T_QUANTILES, judge, t_quantile
+
+
+def test_the_interval_is_students_t_over_the_pooled_spread() -> None:
+    ours, rival = [0.50, 0.52, 0.54], [0.40, 0.42, 0.44]
+    verdict = judge(7, ours, rival, [])
+    pooled = statistics.variance(ours)  # both groups have the same
+    assert verdict.difference == pytest.approx(0.10)
+    assert verdict.half_width == pytest.approx(2.776 * (pooled * 2 / 3) ** 0.5)
+    assert verdict.paid is True
+    assert verdict.sentence.startswith("The search paid")
+
+
+def test_nothing_is_claimed_inside_the_noise() -> None:
+    verdict = judge(7, [0.50, 0.56], [0.49, 0.55], [])
+    assert verdict.paid is None
+    assert "did not pay, as far as can be told" in verdict.sentence
+    assert "within the noise" in verdict.sentence
+
+
+def test_a_better_rival_is_said_plainly() -> None:
+    verdict = judge(7, [0.40, 0.41, 0.40], [0.50, 0.51, 0.50], [])
+    assert verdict.paid is False
+    assert "the ResNet is better" in verdict.sentence
+
+
+def test_one_seed_says_nothing() -> None:
+    verdict = judge(7, [0.9], [0.1], [])
+    assert verdict.half_width is None
+    assert verdict.paid is None
+    assert verdict.sentence.startswith("Not known")
+
+
+def test_further_finalists_sharpen_the_estimate_of_the_spread_not_the_difference() -> None:
+    alone = judge(7, [0.50, 0.52], [0.45, 0.47], [])
+    helped = judge(7, [0.50, 0.52], [0.45, 0.47], [[0.3, 0.32], [0.6, 0.62]])
+    assert helped.difference == alone.difference
+    assert alone.half_width is not None
+    assert helped.half_width is not None
+    assert helped.half_width < alone.half_width
+
+
+def test_the_quantiles_fall_towards_the_normal_one() -> None:
+    assert list(T_QUANTILES) == sorted(T_QUANTILES, reverse=True)
+    assert t_quantile(1000) >= 1.96

@@ -1,0 +1,49 @@
+from pathlib import Path
+
+import pytest
+
+from spnas.arch import parse
+from spnas.data.batches import Pictures
+from spnas.data.records import DataSet
+from spnas.errors import UsageError
+from spnas.pace import CONTROLS, USABLE, plan_for, seconds_per_step
+from tests.test_assess import RECIPE
+
+
+@pytest.mark.parametrize("hours", [0.2, 0.5, 1, 8, 100])
+@pytest.mark.parametrize("step_seconds", [0.05, 0.3, 0.8])
+def test_a_plan_fits_into_its_hours(hours: float, step_seconds: float) -> None:
+    plan = plan_for(hours, step_seconds=step_seconds, workers=2, pictures=300, batch_size=8, seeds=3)
+    search = plan.root_steps + CONTROLS * plan.candidates * plan.child_steps
+    finals = (plan.finalists + 1) * plan.seeds * plan.final_steps
+    assert (search + finals) * step_seconds <= hours * 3600 * 2 * USABLE * 1.001
+    assert plan.candidates >= 8
+
+
+def test_more_hours_mean_no_less_of_anything() -> None:
+    plans = [plan_for(h, step_seconds=0.3, workers=2, pictures=300, batch_size=8, seeds=3) for h in (0.5, 1, 2, 8, 24)]
+    for short, long in zip(plans, plans[1:], strict=False):
+        assert long.final_steps >= short.final_steps
+        assert long.final_steps > short.final_steps or long.candidates >= short.candidates
+
+
+def test_a_slightly_different_measurement_makes_the_same_plan() -> None:
+    plans = {
+        plan_for(1, step_seconds=0.2 * (1 + i / 1000), workers=2, pictures=300, batch_size=8, seeds=3) for i in range(5)
+    }
+    assert len(plans) == 1
+
+
+def test_too_few_hours_are_refused_with_the_least_that_would_do() -> None:
+    with pytest.raises(UsageError, match=r"takes about 0\.\d+ hours"):
+        plan_for(0.01, step_seconds=0.3, workers=2, pictures=300, batch_size=8, seeds=3)
+
+
+def test_a_measurement_is_made_once(tiny: DataSet, tmp_path: Path) -> None:
+    pictures, store = Pictures(tiny.train, RECIPE.resize), tmp_path / "cache" / "pace.json"
+    arch = parse("basic: 8x1 / 16x1 / 32x1 / 64x1")
+    first = seconds_per_step(arch, RECIPE, pictures, threads=1, cache=store)
+    assert first > 0
+    assert seconds_per_step(arch, RECIPE, pictures, threads=1, cache=store) == first
+    store.write_text("{damaged")
+    assert seconds_per_step(arch, RECIPE, pictures, threads=1, cache=store) > 0
