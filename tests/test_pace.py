@@ -1,3 +1,4 @@
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -22,7 +23,7 @@ def test_a_plan_fits_into_its_hours(hours: float, step_seconds: float) -> None:
 
 def test_more_hours_mean_no_less_of_anything() -> None:
     plans = [plan_for(h, step_seconds=0.3, workers=2, pictures=300, batch_size=8, seeds=3) for h in (0.5, 1, 2, 8, 24)]
-    for short, long in zip(plans, plans[1:], strict=False):
+    for short, long in pairwise(plans):
         assert long.final_steps >= short.final_steps
         assert long.final_steps > short.final_steps or long.candidates >= short.candidates
 

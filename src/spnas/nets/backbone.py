@@ -1,7 +1,8 @@
-"""The backbone an `Arch` stands for: stem -> stages, every stage an output.
+"""The backbone an `Arch` stands for: stem -> stages, every stage an output, copies of stages beside them.
 
-Source: SP-NAS supplement, figure 1; stems after He et al. (7x7 and max-pooling) and after partial order pruning
-(two strided 3x3 convolutions). The stem's channels are the width of the first block: 64 in every published net.
+Source: SP-NAS supplement, figure 1, and the method figure for the copies; stems after He et al. (7x7 and max-pooling)
+and after partial order pruning (two strided 3x3 convolutions). The stem's channels are the width of the first block:
+64 in every published net.
 """
 
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 from spnas.arch import Arch
 from spnas.errors import UsageError
 from spnas.nets.blocks import block_kind, norm_conv
+from spnas.nets.parallel import Copies, fusion
 
 
 class BlockPlan(NamedTuple):
@@ -56,30 +58,50 @@ def build_stem(kind: str, channels: int) -> nn.Sequential:
     return nn.Sequential(*first, nn.ReLU(inplace=True), *second, nn.ReLU(inplace=True))
 
 
-class Backbone(nn.Module):
-    """A serial backbone; `channels` and `strides` describe its outputs, one a stage."""
+def build_stages(arch: Arch, projections: frozenset[int] = frozenset()) -> list[nn.Sequential]:
+    """Make the blocks of `arch`, stage by stage."""
+    kind = block_kind(arch.block)
+    stages = [nn.Sequential() for _ in arch.stages]
+    for p in plan(arch, projections):
+        stages[p.stage].append(kind.build(p.in_channels, p.width, stride=p.stride, projection=p.projection))
+    return stages
 
-    def __init__(self, arch: Arch, *, projections: frozenset[int] = frozenset()) -> None:
+
+class Backbone(nn.Module):
+    """A backbone; `channels` and `strides` describe its outputs, one a stage of the main net.
+
+    tied: whether the copies of a stage share the weights of the main net's.
+    """
+
+    def __init__(self, arch: Arch, *, projections: frozenset[int] = frozenset(), tied: bool = False) -> None:
         super().__init__()
-        kind = block_kind(arch.block)
-        self.arch = arch
-        self.projections = projections
+        self.arch, self.projections, self.tied = arch, projections, tied
         self.stem = build_stem(arch.stem, arch.widths[0])
-        self.stages = nn.ModuleList(nn.Sequential() for _ in arch.stages)
-        for p in plan(arch, projections):
-            block = kind.build(p.in_channels, p.width, stride=p.stride, projection=p.projection)
-            cast(nn.Sequential, self.stages[p.stage]).append(block)
-        self.channels = tuple(stage[-1] * kind.EXPANSION for stage in arch.stages)
+        self.stages = nn.ModuleList(build_stages(arch, projections))
+        self.channels = stage_channels(arch)
         self.strides = tuple(4 * 2**stage for stage in range(len(arch.stages)))
+        self.copies = nn.ModuleList()  # none in a serial net, else one a stage
+        for stage, count in enumerate(arch.copies):
+            in_channels = self.channels[stage - 1] if stage else arch.widths[0]
+            own = [build_stages(arch, projections)[stage] for _ in range(count)] if not tied else []
+            self.copies.append(Copies(own, [fusion(self.channels[stage], in_channels) for _ in range(count)]))
 
     def blocks(self) -> list[nn.Module]:
-        """Return all blocks in the order of the chain."""
+        """Return all blocks of the main net in the order of the chain."""
         return [block for stage in self.stages for block in cast(nn.Sequential, stage)]
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """(N, 3, H, W) -> one feature map a stage, from stride 4 on."""
-        features, x = [], self.stem(images)
-        for stage in self.stages:
+        features: list[Tensor] = []
+        x, parallel = self.stem(images), list[Tensor]()
+        for number, stage in enumerate(self.stages):
+            if self.copies:
+                x, parallel = self.copies[number](x, parallel, stage)
             x = stage(x)
             features.append(x)
         return features
+
+
+def stage_channels(arch: Arch) -> tuple[int, ...]:
+    """Return the channels that come out of every stage."""
+    return tuple(stage[-1] * block_kind(arch.block).EXPANSION for stage in arch.stages)

@@ -91,10 +91,8 @@ def _draw(allowed: Tensor, keys: Tensor, counts: Tensor) -> Tensor:
 
 
 def suppress(boxes: Tensor, scores: Tensor, threshold: float) -> Tensor:
-    """Greedy NMS within rows: (R, K, 4), (R, K) in falling order -> kept (R, K) bool; -inf scores are dropped."""
+    """Greedy NMS within rows: (R, K, 4) and (R, K) -> kept (R, K) bool; what has a score of -inf is dropped."""
     kept = torch.zeros_like(scores, dtype=torch.bool)
     for row in range(boxes.shape[0]):
-        alive = scores[row] > -math.inf
-        keep = nms(boxes[row], scores[row], threshold)
-        kept[row, keep] = alive[keep]
-    return kept
+        kept[row, nms(boxes[row], scores[row], threshold)] = True
+    return kept & (scores > -math.inf)

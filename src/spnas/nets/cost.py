@@ -13,8 +13,9 @@ import torch
 from torch import nn
 
 from spnas.arch import Arch
-from spnas.nets.backbone import BlockPlan, build_stem, plan
+from spnas.nets.backbone import BlockPlan, build_stem, plan, stage_channels
 from spnas.nets.blocks import block_kind
+from spnas.nets.parallel import fusion
 
 
 class Cost(msgspec.Struct, frozen=True):
@@ -31,15 +32,35 @@ class Cost(msgspec.Struct, frozen=True):
         return self.macs / 1e9
 
 
-def cost(arch: Arch, height: int = 224, width: int = 224) -> Cost:
-    """Count `arch` at this input size in pixels."""
+def cost(
+    arch: Arch,
+    height: int = 224,
+    width: int = 224,
+    *,
+    projections: frozenset[int] = frozenset(),
+    tied: bool = False,
+) -> Cost:
+    """Count `arch` at this input size in pixels, its copies and their fusions too.
+
+    projections: blocks with a projection shortcut that their shape does not ask for (see `spnas.morph`). A search
+    leaves them out: they are an inheritance that the same architecture does without when it is trained afresh.
+    tied: whether copies share the weights of the main net's stage, which saves parameters and no multiply-accumulates.
+    """
     stem_macs, stem_params, h, w = _count_stem(arch.stem, arch.widths[0], height, width)
     macs, params = [0] * len(arch.stages), [0] * len(arch.stages)
-    macs[0], params[0] = stem_macs, stem_params
-    for block in plan(arch):
+    ends = [(h, w)] * len(arch.stages)
+    for block in plan(arch, projections):
         block_macs, block_params, h, w = _count_block(arch.block, block._replace(number=0, stage=0), h, w)
         macs[block.stage] += block_macs
         params[block.stage] += block_params
+        ends[block.stage] = h, w
+    channels = (arch.widths[0], *stage_channels(arch))
+    for stage, copies in enumerate(arch.copies):
+        fusion_macs, fusion_params, _, _ = _count_fusion(channels[stage + 1], channels[stage], *ends[stage])
+        macs[stage] += copies * (macs[stage] + fusion_macs)
+        params[stage] += copies * (fusion_params if tied else params[stage] + fusion_params)
+    macs[0] += stem_macs
+    params[0] += stem_params
     return Cost(sum(macs), sum(params), tuple(macs), tuple(params))
 
 
@@ -59,6 +80,12 @@ def _count_block(kind: str, block: BlockPlan, h: int, w: int) -> Counted:
 def _count_stem(kind: str, channels: int, h: int, w: int) -> Counted:
     with torch.device("meta"):
         return count(build_stem(kind, channels), torch.empty(1, 3, h, w))
+
+
+@lru_cache(maxsize=4096)
+def _count_fusion(out_channels: int, in_channels: int, h: int, w: int) -> Counted:
+    with torch.device("meta"):
+        return count(fusion(out_channels, in_channels), torch.empty(1, out_channels, h, w))
 
 
 def count(module: nn.Module, x: torch.Tensor) -> Counted:

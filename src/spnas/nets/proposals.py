@@ -11,6 +11,8 @@ from spnas.nets.anchors import anchors
 from spnas.nets.settings import DetectorSettings
 
 CODE_WEIGHTS = (1.0, 1.0, 1.0, 1.0)
+NMS_THRESHOLD = 0.7
+SMALLEST_SIDE = 1e-2  # pixels
 
 
 class Targets(NamedTuple):
@@ -72,17 +74,19 @@ class RPN(nn.Module):
         """Return proposals (N, P, 4) and which of them are any (N, P), best first."""
         mode = 0 if self.training else 1
         before, after = self.settings.proposals_before_nms[mode], self.settings.proposals_after_nms[mode]
-        all_boxes, all_scores = [], []
+        by_level, score_by_level = [], []
         for score, offset, boxes in zip(*guesses, strict=True):
             top, index = score.float().topk(min(before, score.shape[1]), dim=1)
             picked = offset.float().gather(1, index[..., None].expand(-1, -1, 4))
-            proposal = bx.clip(bx.decode(picked, boxes[index], CODE_WEIGHTS), sizes)
-            empty = ((proposal[..., 2:] - proposal[..., :2]) < 1e-2).any(-1)
-            top = top.masked_fill(empty, -torch.inf)
-            kept = bx.suppress(proposal, top, 0.7)
-            all_boxes.append(proposal)
-            all_scores.append(top.masked_fill(~kept, -torch.inf))
-        boxes, score = torch.cat(all_boxes, 1), torch.cat(all_scores, 1)
+            by_level.append(bx.clip(bx.decode(picked, boxes[index], CODE_WEIGHTS), sizes))
+            score_by_level.append(top)
+        boxes, score = torch.cat(by_level, 1), torch.cat(score_by_level, 1)
+        empty = ((boxes[..., 2:] - boxes[..., :2]) < SMALLEST_SIDE).any(-1)
+        score = score.masked_fill(empty, -torch.inf)
+        # far apart, boxes of different levels do not suppress each other
+        level = torch.cat([torch.full_like(s, i) for i, s in enumerate(score_by_level)], 1)
+        apart = level[..., None] * (sizes.max() + 1)
+        score = score.masked_fill(~bx.suppress(boxes + apart, score, NMS_THRESHOLD), -torch.inf)
         top, index = score.topk(min(after, score.shape[1]), dim=1)
         return boxes.gather(1, index[..., None].expand(-1, -1, 4)), top > -torch.inf
 
