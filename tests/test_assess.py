@@ -77,16 +77,26 @@ def test_search_candidates_never_look_at_val(tiny: DataSet, tmp_path: Path, monk
 def shapes(tmp_path_factory: pytest.TempPathFactory) -> Materials:
     """Enough pictures to learn something from within seconds."""
     folder = tmp_path_factory.mktemp("shapes") / "data"
-    generate(folder, GeneratorSettings(train=160, val=40, side_px=64, size_px=(16, 40), objects=(1, 2)))
+    easy = GeneratorSettings(
+        train=260,
+        val=60,
+        side_px=48,
+        objects=(1, 1),
+        size_px=(16, 36),
+        noise=0.01,
+        lines=0,
+        classes=("circle", "square"),
+    )
+    generate(folder, easy)
     return materials_of(open_data(folder))
 
 
 def test_an_inserted_block_changes_no_detection_and_a_child_is_far_ahead_of_a_fresh_net(
     shapes: Materials, tmp_path: Path
 ) -> None:
-    """After 400 steps of a parent, a child of 50 steps has AP > 0.5, where a net from scratch has < 0.1."""
+    """After 800 steps of a parent, a child of 50 steps has AP > 0.5, where a net from scratch has < 0.1."""
     arch = parse("basic: 16x1 / 32x1 / 64x1 / 128x1")
-    root = Candidate(number=0, role="root", arch=arch, steps=400, seed=0)
+    root = Candidate(number=0, role="root", arch=arch, steps=800, seed=0)
     parent = assess(root, RECIPE, shapes, parent=None, weights=tmp_path / "0.safetensors")
     assert parent.sha256 is not None
     weights = ParentWeights(tmp_path / "0.safetensors", parent.sha256)

@@ -14,7 +14,7 @@ KEYS = [
 
 
 def test_the_same_key_gives_the_same_numbers_today_and_tomorrow() -> None:
-    assert rng(0, "order", 1, 2, 3).integers(1000, size=4).tolist() == [541, 171, 463, 861]
+    assert rng(0, "order", 1, 2, 3).integers(1000, size=4).tolist() == [129, 540, 56, 247]
 
 
 @pytest.mark.parametrize("key", KEYS[1:])

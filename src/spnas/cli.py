@@ -298,6 +298,9 @@ def _terminate(_signal: int, _frame: object) -> NoReturn:
     raise SystemExit(EXIT_TERMINATED)
 
 
+_STOPPED = {EXIT_INTERRUPTED: "interrupted", EXIT_TERMINATED: "terminated"}
+
+
 def main() -> NoReturn:
     """Run the command, and turn every fault into its exit code and one line."""
     signal.signal(signal.SIGTERM, _terminate)
@@ -314,11 +317,8 @@ def main() -> NoReturn:
         _say("spnas: error: out of memory; give fewer --workers, a smaller --batch-size or --image-size")
     except (KeyboardInterrupt, typer.Abort):
         code = EXIT_INTERRUPTED
-        _say("spnas: interrupted; run the same command again to go on where it was")
     except SystemExit as done:
         code = done.code if isinstance(done.code, int) else 1
-        if code == EXIT_TERMINATED:
-            _say("spnas: terminated; run the same command again to go on where it was")
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except Exception as fault:
@@ -326,6 +326,8 @@ def main() -> NoReturn:
             raise
         code = 2
         _say(f"spnas: error: {' '.join(fault.format_message().split())}; see spnas --help")
+    if code in _STOPPED:
+        _say(f"spnas: {_STOPPED[code]}; run the same command again to go on where it was")
     sys.exit(code)
 
 

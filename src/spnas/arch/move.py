@@ -1,28 +1,36 @@
 """The small steps a search takes from one architecture to another.
 
-Source: SP-NAS, section on the serial phase; `swap` and `expand` are the paper's names. We differ from the
-authors' release in that doublings move too, and that a move says which block of the child was which block of the
-parent, so that weights can follow.
+Source: SP-NAS, sections on the serial and the parallel phase; `swap` and `expand` are the paper's names. We differ
+from the authors' release in that doublings move too, that nets can shrink as well (a budget needs both ways), that
+copies come and go one at a time, and that a move says which block of the child was which block of the parent, so that
+weights can follow.
 """
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import msgspec
 
-from spnas.arch.arch import Arch, from_chain
+from spnas.arch.arch import HARD_LIMIT_BLOCKS, HARD_LIMIT_COPIES, HARD_LIMIT_STAGES, Arch, from_chain
 from spnas.errors import UsageError
 
 LONGEST_SWAP = 3
 MOST_NEW_BLOCKS = 2
+
+SERIAL = ("swap-boundary", "swap-doubling", "expand-block", "expand-stage")
+SHRINKING = ("remove-block", "narrow")
+PARALLEL = ("add-copy", "remove-copy")
+KINDS = SERIAL + SHRINKING + PARALLEL
 
 
 class Move(msgspec.Struct, frozen=True, order=True):
     """One move: its kind, where (a stage, a doubling or a block, counted from 0) and by how many blocks.
 
     kinds: "swap-boundary" (at: stage whose start moves, by: blocks later, negative earlier), "swap-doubling"
-    (at: which doubling, by: blocks later), "expand-block" (at: number of the block that is repeated, by: how many
-    new ones follow it), "expand-stage" (appends a stage of one block; at and by are 0).
+      (at: which doubling, by: blocks later), "expand-block" (at: number of the block that is repeated, by: how many
+      new ones follow it), "expand-stage" (appends a stage of one block; at and by are 0), "remove-block" (at: block),
+      "narrow" (at: a doubling that moves later as far as its stage goes, so that the stage loses it), "add-copy" and
+      "remove-copy" (at: stage). What has no use for `by` wants it 0.
     """
 
     kind: str
@@ -37,6 +45,14 @@ class Move(msgspec.Struct, frozen=True, order=True):
                 return f"width doubling {self.at + 1} moves {_blocks(self.by)}"
             case "expand-block":
                 return f"{self.by} new after block {self.at + 1}"
+            case "remove-block":
+                return f"block {self.at + 1} removed"
+            case "narrow":
+                return f"width doubling {self.at + 1} moves to the end of its stage"
+            case "add-copy":
+                return f"a copy of stage {self.at + 1} added"
+            case "remove-copy":
+                return f"a copy of stage {self.at + 1} removed"
             case _:
                 return "a stage appended"
 
@@ -93,8 +109,18 @@ def _swap_doubling(arch: Arch, at: int, by: int) -> Arch | None:
     return from_chain(arch.block, tuple(widths), arch.starts, copies=arch.copies, stem=arch.stem)
 
 
+def _narrow(arch: Arch, at: int, by: int) -> Arch | None:
+    doublings = arch.doublings
+    if not 0 <= at < len(doublings) or by:
+        return None
+    now = doublings[at]
+    after_stage = min((start for start in arch.starts if start > now), default=arch.block_count - 1)
+    latest = doublings[at + 1] - 1 if at + 1 < len(doublings) else arch.block_count - 1
+    return _swap_doubling(arch, at, min(after_stage, latest) - now)
+
+
 def _expand_block(arch: Arch, at: int, by: int) -> Arch | None:
-    if not 0 <= at < arch.block_count or not 1 <= by <= MOST_NEW_BLOCKS:
+    if not 0 <= at < arch.block_count or not 1 <= by <= MOST_NEW_BLOCKS or arch.block_count + by > HARD_LIMIT_BLOCKS:
         return None
     widths = arch.widths[: at + 1] + (arch.widths[at],) * by + arch.widths[at + 1 :]
     starts = tuple(start + by if start > at else start for start in arch.starts)
@@ -102,10 +128,38 @@ def _expand_block(arch: Arch, at: int, by: int) -> Arch | None:
 
 
 def _expand_stage(arch: Arch, at: int, by: int) -> Arch | None:
-    if at or by:
+    if at or by or len(arch.stages) == HARD_LIMIT_STAGES or arch.block_count == HARD_LIMIT_BLOCKS:
         return None
     copies = (*arch.copies, 0) if arch.copies else ()
     return Arch(arch.block, (*arch.stages, (arch.widths[-1],)), copies, arch.stem)
+
+
+def _remove_block(arch: Arch, at: int, by: int) -> Arch | None:
+    """Neither the last block of a stage nor the last one of a width: what is left doubles as often as before."""
+    if not 0 <= at < arch.block_count or by:
+        return None
+    edges = (0, *arch.starts, arch.block_count)
+    alone = any(b - a == 1 for a, b in itertools.pairwise(edges) if a <= at < b)
+    if alone or arch.widths.count(arch.widths[at]) == 1:
+        return None
+    starts = tuple(start - 1 if start > at else start for start in arch.starts)
+    return from_chain(arch.block, arch.widths[:at] + arch.widths[at + 1 :], starts, copies=arch.copies, stem=arch.stem)
+
+
+def _add_copy(arch: Arch, at: int, by: int) -> Arch | None:
+    return None if by else _with_copies(arch, at, +1)
+
+
+def _remove_copy(arch: Arch, at: int, by: int) -> Arch | None:
+    return None if by else _with_copies(arch, at, -1)
+
+
+def _with_copies(arch: Arch, stage: int, more: int) -> Arch | None:
+    copies = list(arch.copies or (0,) * len(arch.stages))
+    if not 0 <= stage < len(copies) or not 0 <= copies[stage] + more <= HARD_LIMIT_COPIES:
+        return None
+    copies[stage] += more
+    return Arch(arch.block, arch.stages, tuple(copies), arch.stem)
 
 
 _MOVES: dict[str, Callable[[Arch, int, int], Arch | None]] = {
@@ -113,22 +167,36 @@ _MOVES: dict[str, Callable[[Arch, int, int], Arch | None]] = {
     "swap-doubling": _swap_doubling,
     "expand-block": _expand_block,
     "expand-stage": _expand_stage,
+    "remove-block": _remove_block,
+    "narrow": _narrow,
+    "add-copy": _add_copy,
+    "remove-copy": _remove_copy,
 }
 
 
-def neighbours(arch: Arch) -> Iterator[Move]:
-    """Yield every move that can be made from `arch`, bounds of a space not looked at."""
+def neighbours(arch: Arch, *, kinds: tuple[str, ...] = SERIAL) -> Iterator[Move]:
+    """Yield every move of these kinds that can be made from `arch`, bounds of a space not looked at."""
+    for kind in kinds:
+        for at, by in _places(arch, kind):
+            if _MOVES[kind](arch, at, by):
+                yield Move(kind, at, by)
+
+
+def _places(arch: Arch, kind: str) -> Iterable[tuple[int, int]]:
+    """Return every place and number of blocks where a move of this kind might be made."""
     steps = [by for by in range(-LONGEST_SWAP, LONGEST_SWAP + 1) if by]
-    for at, by in itertools.product(range(1, len(arch.stages)), steps):
-        if _swap_boundary(arch, at, by):
-            yield Move("swap-boundary", at, by)
-    for at, by in itertools.product(range(len(arch.doublings)), steps):
-        if _swap_doubling(arch, at, by):
-            yield Move("swap-doubling", at, by)
     last_of_run = [i for i in range(arch.block_count) if i + 1 == arch.block_count or _new_run(arch, i + 1)]
-    for at, by in itertools.product(last_of_run, range(1, MOST_NEW_BLOCKS + 1)):
-        yield Move("expand-block", at, by)
-    yield Move("expand-stage")
+    stages, doublings = range(len(arch.stages)), range(len(arch.doublings))
+    return {
+        "swap-boundary": itertools.product(stages[1:], steps),
+        "swap-doubling": itertools.product(doublings, steps),
+        "expand-block": itertools.product(last_of_run, range(1, MOST_NEW_BLOCKS + 1)),
+        "expand-stage": ((0, 0),),
+        "remove-block": ((at, 0) for at in last_of_run),
+        "narrow": ((at, 0) for at in doublings),
+        "add-copy": ((at, 0) for at in stages),
+        "remove-copy": ((at, 0) for at in stages),
+    }[kind]
 
 
 def _new_run(arch: Arch, block: int) -> bool:
@@ -144,4 +212,21 @@ def origins(arch: Arch, moves: tuple[Move, ...]) -> Origins:
             known[move.at + 1 : move.at + 1] = [None] * move.by
         elif move.kind == "expand-stage":
             known.append(None)
+        elif move.kind == "remove-block":
+            del known[move.at]
     return tuple(known)
+
+
+def keeps_function(arch: Arch, move: Move) -> bool:
+    """Say whether a child can start as exactly the function its parent is, in evaluation mode, where a stage that is
+    appended counts for the levels that were there.
+
+    Inserted blocks, appended stages and added copies keep it in training mode too. A new copy does not keep it where
+    it takes the place of the main net as what the next stage's copy of its number reads, and puts out something else.
+    """
+    if move.kind in ("swap-doubling", "narrow"):
+        return all(new >= old for new, old in zip(apply(arch, move).widths, arch.widths, strict=True))
+    if move.kind == "add-copy":
+        before, here, after = (*(0, *arch.copies, 0)[move.at : move.at + 3],) if arch.copies else (0, 0, 0)
+        return after <= here or (here == 0 and before == 0)
+    return move.kind in ("expand-block", "expand-stage")

@@ -53,4 +53,5 @@ def around(arch: Arch) -> Space:
         max_blocks=max(60, arch.block_count),
         max_stages=max(6, len(arch.stages)),
         doublings=len(arch.doublings),
+        max_copies=max(3, *arch.copies, 0),
     )

@@ -2,9 +2,10 @@
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -28,6 +29,8 @@ from spnas.rng import rng
 __all__ = ["Batch", "Pictures", "Resize", "eval_batches", "train_batch"]
 
 STRIDE = 32  # heights and widths of a batch are multiples of it
+Key = TypeVar("Key")
+Made = TypeVar("Made")
 READ_TRIES = 3
 RETRY_SECONDS = 0.05
 
@@ -54,8 +57,19 @@ class Batch(NamedTuple):
     sizes: torch.Tensor
 
 
+class Ready(NamedTuple):
+    """A picture on its way into a batch; `colours` is the (3, 4) matrix of its change of colours."""
+
+    index: int  # type: ignore[assignment]
+    sample: Sample
+    colours: NDArray[np.float32] | None
+
+
 class Pictures:
-    """Reads and resizes the pictures of `annotations`, and keeps as many as `cache_bytes` allow."""
+    """Reads and resizes the pictures of `annotations`, and keeps as many as `cache_bytes` allow.
+
+    With `threads`, the pictures of a batch are made at the same time; the batch is the same.
+    """
 
     def __init__(
         self,
@@ -64,6 +78,7 @@ class Pictures:
         *,
         cache_bytes: int = 1 << 30,
         formats: tuple[str, ...] = SAFE_FORMATS,
+        threads: int = 0,
     ) -> None:
         self.annotations = annotations
         self.resize = resize
@@ -71,9 +86,20 @@ class Pictures:
         self._room = cache_bytes
         self._cache: dict[int, NDArray[np.uint8]] = {}
         self._lock = threading.Lock()
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="pictures") if threads else None
 
     def __len__(self) -> int:
         return len(self.annotations)
+
+    def map(self, make: Callable[[Key], Made], keys: Sequence[Key]) -> list[Made]:
+        """Return `make` of every key, by several threads if there are any."""
+        return list(map(make, keys) if self._pool is None else self._pool.map(make, keys))
+
+    def close(self) -> None:
+        """Let go of the threads and of the kept pictures."""
+        if self._pool is not None:
+            self._pool.shutdown()
+        self._cache.clear()
 
     def sample(self, index: int) -> Sample:
         """Return one picture, resized, with its boxes.
@@ -115,7 +141,7 @@ class Pictures:
                 f"is now {pixels.shape[1]} x {pixels.shape[0]}, it was {width} x {height} when opened",
                 "restore the picture, or start a new study",
             )
-        small = resize(pixels, *self.resize.target(width, height))
+        small = resize(pixels, self.resize.target(width, height))
         with self._lock:
             if index not in self._cache and small.nbytes <= self._room:
                 self._room -= small.nbytes
@@ -136,25 +162,24 @@ def train_batch(
 
     Every epoch visits each picture once, in an order of its own; a batch may reach into the next epoch.
     """
-    samples, colours, indices = [], [], []
-    for position in range(step * batch_size, (step + 1) * batch_size):
+
+    def make(position: int) -> Ready:
         epoch, place = divmod(position, len(pictures))
         index = int(_order(seed, candidate, epoch, len(pictures))[place])
-        sample, colour = pictures.sample(index), None
-        if augment is not None:
-            draw = rng(seed, "augment", candidate, epoch, index)
-            sample, colour = vary(sample, augment, draw), colour_matrix(augment, draw)
-        samples.append(sample)
-        colours.append(colour)
-        indices.append(index)
-    return _collate(samples, colours, indices)
+        sample = pictures.sample(index)
+        if augment is None:
+            return Ready(index, sample, None)
+        draw = rng(seed, "augment", candidate, epoch, index)
+        return Ready(index, vary(sample, augment, rng=draw), colour_matrix(augment, draw))
+
+    return _collate(pictures.map(make, range(step * batch_size, (step + 1) * batch_size)))
 
 
 def eval_batches(pictures: Pictures, *, batch_size: int) -> Iterator[Batch]:
     """Yield every picture once, in order, as it is."""
     for start in range(0, len(pictures), batch_size):
-        indices = list(range(start, min(start + batch_size, len(pictures))))
-        yield _collate([pictures.sample(i) for i in indices], [None] * len(indices), indices)
+        indices = range(start, min(start + batch_size, len(pictures)))
+        yield _collate(pictures.map(lambda i: Ready(i, pictures.sample(i), None), indices))
 
 
 @lru_cache(maxsize=8)
@@ -162,8 +187,9 @@ def _order(seed: int, candidate: int, epoch: int, count: int) -> NDArray[np.int6
     return rng(seed, "order", candidate, epoch).permutation(count)
 
 
-def _collate(samples: list[Sample], colours: list[NDArray[np.float32] | None], indices: list[int]) -> Batch:
-    """Put samples of different sizes into one padded batch."""
+def _collate(ready: list[Ready]) -> Batch:
+    """Put pictures of different sizes into one padded batch."""
+    samples = [r.sample for r in ready]
     count = len(samples)
     most = max(1, *(len(s.labels) for s in samples))
     height, width = (-(-max(s.pixels.shape[axis] for s in samples) // STRIDE) * STRIDE for axis in (0, 1))
@@ -171,9 +197,9 @@ def _collate(samples: list[Sample], colours: list[NDArray[np.float32] | None], i
     boxes = np.zeros((count, most, 4), np.float32)
     labels = np.full((count, most), -1, np.int64)
     ignore = np.zeros((count, most), np.bool_)
-    for i, (sample, colour) in enumerate(zip(samples, colours, strict=True)):
+    for i, (_, sample, colours) in enumerate(ready):
         h, w = sample.pixels.shape[:2]
-        write_normalised(sample.pixels, images[i, :, :h, :w], colour)
+        write_normalised(sample.pixels, images[i, :, :h, :w], colours=colours)
         n = len(sample.labels)
         boxes[i, :n], labels[i, :n], ignore[i, :n] = sample.boxes, sample.labels, sample.ignore
     return Batch(
@@ -181,7 +207,7 @@ def _collate(samples: list[Sample], colours: list[NDArray[np.float32] | None], i
         boxes=torch.from_numpy(boxes),
         labels=torch.from_numpy(labels),
         ignore=torch.from_numpy(ignore),
-        index=torch.tensor(indices, dtype=torch.int64),
+        index=torch.tensor([r.index for r in ready], dtype=torch.int64),
         scale=torch.tensor([s.scale for s in samples], dtype=torch.float32),
         sizes=torch.tensor([s.pixels.shape[:2] for s in samples], dtype=torch.int64),
     )

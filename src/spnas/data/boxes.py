@@ -15,7 +15,6 @@ from spnas.errors import DataError, escape
 
 ABSURD = 4.0  # times the picture's size
 CLIPPED_PX = 0.01  # what sticks out less than this is rounding
-MEND = "mend or drop it"
 
 
 Mask = NDArray[np.bool_] | np.bool_  # what numpy's stubs make of a comparison
@@ -29,106 +28,106 @@ class Judged(msgspec.Struct, frozen=True, eq=False, kw_only=True):
     areas: NDArray[np.float64]
 
 
-def judge_boxes(
-    raw: RawData,
-    scan: Scan,
-    usable: NDArray[np.bool_],
-    shown: NDArray[np.float64],
-    stored: NDArray[np.float64],
-    on_refusal: Refuse,
-) -> Judged:
+@np.errstate(invalid="ignore", over="ignore")  # rows that are already out may hold anything
+def judge_boxes(raw: RawData, scan: Scan, *, usable: NDArray[np.bool_], on_refusal: Refuse) -> Judged:
     """Quarantine what is no box on its picture, turn and clip the rest.
 
-    Shapes: usable (N,); shown and stored (N, 2), width and height as displayed and as stored.
+    Shapes: usable (N,), the pictures that boxes may belong to.
     Raises: DataError (through `on_refusal`) when the boxes seem to be written in another convention.
     """
     numbers, owner = raw.numbers, raw.owner
-    alive = np.ones(len(owner), np.bool_)
-
-    def reject(bad: Mask, code: str, reason: Callable[[int], str], hint: str = MEND) -> None:
-        rows = np.flatnonzero(bad & alive)
-        record_rows(raw.report, "quarantined", code, rows, spot=raw.box_spot, reason=reason, hint=hint)
-        alive[rows] = False
-
-    def written(row: int) -> str:
-        return "[" + ", ".join(f"{v:g}" for v in numbers[row]) + "]"
-
-    for row, rejection in raw.rejections.items():
-        record(raw.report, "quarantined", rejection.code, raw.box_spot(row), rejection.reason, rejection.hint)
-        alive[row] = False
-    reject(owner == UNKNOWN, "box-unknown-picture", lambda _: "belongs to no picture that is listed")
-    reject(~usable[owner], "box-of-bad-picture", lambda _: "its picture cannot be used", "see the picture")
-    known = ", ".join(str(i) for i in raw.category_ids[:20])
-    reject(
-        raw.labels == UNKNOWN,
-        "box-unknown-class",
-        lambda r: f"is of {raw.strangers.get(r, 'no class')}; known are {known}",
-    )
-    reject(~np.isfinite(numbers).all(axis=1), "box-not-finite", lambda r: f"box {written(r)} is not finite")
-    raw_frame = (raw.stated == stored).all(axis=1) & ~(raw.stated == shown).all(axis=1)
-    frames = np.where(raw_frame[:, None], stored, shown)[owner] if len(shown) else np.ones((0, 2))
-    wrong = suspicion(numbers[alive], raw.convention, frames[alive])
+    alive = _belonging(raw, usable)
+    as_stored = (raw.stated == scan.stored).all(axis=1) & ~(raw.stated == scan.shown).all(axis=1)
+    frames = np.where(as_stored[:, None], scan.stored, scan.shown)[owner]
+    wrong = suspicion(numbers[alive], raw.convention, frames=frames[alive])
     if wrong is not None:
-        on_refusal(DataError(escape(str(raw.source)), "", "box-convention", wrong, f"write boxes as {raw.convention}"))
+        hint = f"write boxes as {raw.convention}"
+        on_refusal(DataError(escape(str(raw.source)), "", "box-convention", wrong, hint))
     sides = written_sides(numbers, raw.convention)
-    with np.errstate(invalid="ignore", over="ignore"):
-        reject((sides < 0).any(axis=1), "box-negative", lambda r: f"box {written(r)} has a negative side")
-        reject((sides < ZERO_PX).any(axis=1), "box-zero-area", lambda r: f"box {written(r)} has no area")
-        boxes = corners(numbers, raw.convention)
-        far = np.abs(boxes) > ABSURD * np.tile(frames, 2)
-        reject(far.any(axis=1), "box-absurd", lambda r: f"box {written(r)} lies far outside any picture")
-    boxes = _turned(raw, scan, boxes, raw_frame, shown)
-    limits = np.tile(shown[owner], 2) if len(shown) else np.ones((0, 4))
-    clipped = np.clip(boxes, 0, limits)
+    boxes = corners(numbers, raw.convention)
+    far = np.abs(boxes) > ABSURD * np.tile(frames, 2)
+    _reject(raw, alive, bad=(sides < 0).any(axis=1), code="box-negative", reason="has a negative side")
+    _reject(raw, alive, bad=(sides < ZERO_PX).any(axis=1), code="box-zero-area", reason="has no area")
+    _reject(raw, alive, bad=far.any(axis=1), code="box-absurd", reason="lies far outside any picture")
+    pairs = zip(scan.headers, as_stored, strict=True)
+    codes = np.array([h.orientation if h is not None and own else 1 for h, own in pairs])
+    for code in np.unique(codes[codes > 1]):
+        rows = codes[owner] == code
+        width, height = scan.shown[owner[rows]].T
+        boxes[rows] = turn_boxes(boxes[rows], int(code), width=width, height=height)
+    clipped = np.clip(boxes, 0, np.tile(scan.shown[owner], 2))
     outside = (clipped[:, 2:] - clipped[:, :2] < ZERO_PX).any(axis=1)
-    reject(outside, "box-outside", lambda r: f"box {written(r)} lies outside the picture")
-    cut = alive & (np.abs(boxes - clipped) > CLIPPED_PX).any(axis=1)
+    _reject(raw, alive, bad=outside, code="box-outside", reason="lies outside the picture")
     record_rows(
         raw.report,
-        "noted",
-        "box-clipped",
-        np.flatnonzero(cut),
+        np.flatnonzero(alive & (np.abs(boxes - clipped) > CLIPPED_PX).any(axis=1)),
+        outcome="noted",
+        code="box-clipped",
         spot=raw.box_spot,
-        reason=lambda r: f"box {written(r)} sticks out of the picture and is clipped",
+        reason=lambda r: f"box {_written(raw, r)} sticks out of the picture and is clipped",
         hint="nothing needs to be done",
     )
-    return Judged(alive=alive, boxes=clipped, areas=_areas(raw, alive, boxes, clipped))
+    return Judged(alive=alive, boxes=clipped, areas=_areas(raw, alive, boxes=boxes, clipped=clipped))
 
 
-def _turned(
-    raw: RawData,
-    scan: Scan,
-    boxes: NDArray[np.float64],
-    raw_frame: NDArray[np.bool_],
-    shown: NDArray[np.float64],
-) -> NDArray[np.float64]:
-    """Turn boxes that were drawn on the stored picture to how it is displayed."""
-    for index in np.flatnonzero(raw_frame):
-        header = scan.headers[index]
-        if header is not None:
-            rows = raw.owner == index
-            boxes[rows] = turn_boxes(boxes[rows], header.orientation, *shown[index])
-    return boxes
+def _belonging(raw: RawData, usable: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Return which boxes (M,) have four finite numbers, a class, and a picture that can be used."""
+    alive = np.ones(len(raw.owner), np.bool_)
+    for row, (code, reason, hint) in raw.rejections.items():
+        record(raw.report, raw.box_spot(row), outcome="quarantined", code=code, reason=reason, hint=hint)
+        alive[row] = False
+    known = ", ".join(str(i) for i in raw.category_ids[:20])
+    checks: tuple[tuple[Mask, str, Callable[[int], str]], ...] = (
+        (raw.owner == UNKNOWN, "box-unknown-picture", lambda _: "belongs to no picture that is listed"),
+        (~usable[raw.owner], "box-of-bad-picture", lambda _: "its picture cannot be used"),
+        (raw.labels == UNKNOWN, "box-unknown-class", lambda r: f"is of {raw.strangers[r]}; known are {known}"),
+        (
+            ~np.isfinite(raw.numbers).all(axis=1),
+            "box-not-finite",
+            lambda r: f"box {_written(raw, r)} is not finite",
+        ),
+    )
+    for bad, code, reason_of in checks:
+        _reject(raw, alive, bad=bad, code=code, reason=reason_of)
+    return alive
+
+
+def _reject(
+    raw: RawData, alive: NDArray[np.bool_], *, bad: Mask, code: str, reason: str | Callable[[int], str]
+) -> None:
+    """Quarantine the boxes that are `bad` and still `alive`; a plain `reason` is said about the numbers."""
+    rows = np.flatnonzero(bad & alive)
+    words = reason if callable(reason) else lambda r: f"box {_written(raw, r)} {reason}"
+    record_rows(
+        raw.report,
+        rows,
+        outcome="quarantined",
+        code=code,
+        spot=raw.box_spot,
+        reason=words,
+        hint="mend or drop it",
+    )
+    alive[rows] = False
+
+
+def _written(raw: RawData, row: int) -> str:
+    return "[" + ", ".join(f"{v:g}" for v in raw.numbers[row]) + "]"
 
 
 def _areas(
-    raw: RawData,
-    alive: NDArray[np.bool_],
-    boxes: NDArray[np.float64],
-    clipped: NDArray[np.float64],
+    raw: RawData, alive: NDArray[np.bool_], *, boxes: NDArray[np.float64], clipped: NDArray[np.float64]
 ) -> NDArray[np.float64]:
     """Return the stated areas where they can be true, else those of the clipped boxes."""
     own: NDArray[np.float64] = np.prod(clipped[:, 2:] - clipped[:, :2], axis=1)
     if raw.areas is None:
         return own
-    with np.errstate(invalid="ignore", over="ignore"):
-        whole = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1)
-        believable = (raw.areas > 0) & (raw.areas <= 1.01 * whole + 1)
+    whole = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1)
+    believable = (raw.areas > 0) & (raw.areas <= 1.01 * whole + 1)
     record_rows(
         raw.report,
-        "noted",
-        "area-computed",
         np.flatnonzero(alive & ~believable),
+        outcome="noted",
+        code="area-computed",
         spot=raw.box_spot,
         reason=lambda r: f"area {raw.areas[r]:g} is missing or wrong; the box has {own[r]:g}",  # type: ignore[index]
         hint="nothing needs to be done",

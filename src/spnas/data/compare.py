@@ -1,10 +1,13 @@
 """Bring train and val together: divided where there is only one, of the same classes, without shared pictures."""
 
+import itertools
+
 import msgspec
 import numpy as np
 
 from spnas.data.checks import Checked
 from spnas.data.raw import Spot
+from spnas.data.records import Annotations
 from spnas.data.split import chosen
 from spnas.data.tally import Refuse, record
 from spnas.errors import DataError, escape
@@ -20,7 +23,9 @@ def carve_val(whole: Checked) -> tuple[Checked, Checked]:
     mask = chosen(known, share=CARVED, seed=CARVE_SEED, keys=keys)
     spot = Spot(whole.report.source, "")
     reason = f"there is no val; {int(mask.sum()):,} of {len(known):,} pictures are kept from training for it"
-    record(whole.report, "noted", "val-carved", spot, reason, "name one with --val if you have it")
+    record(
+        whole.report, spot, outcome="noted", code="val-carved", reason=reason, hint="name one with --val if you have it"
+    )
     parts = []
     for name, rows in ((known.name, np.flatnonzero(~mask)), ("val", np.flatnonzero(mask))):
         parts.append(
@@ -56,11 +61,25 @@ def same_classes(learned: Checked, judged: Checked) -> Checked:
     if theirs.classes != ours.classes:
         spot = Spot(judged.report.source, "")
         reason = f"has {_listed(theirs.classes)}, train has {_listed(ours.classes)}; matched by name"
-        record(judged.report, "noted", "classes-reordered", spot, reason, "nothing needs to be done")
-    ids = dict(zip(theirs.classes, theirs.category_ids, strict=True))
-    category_ids = tuple(ids.get(n, i) for n, i in zip(ours.classes, ours.category_ids, strict=True))
+        record(
+            judged.report,
+            spot,
+            outcome="noted",
+            code="classes-reordered",
+            reason=reason,
+            hint="nothing needs to be done",
+        )
+    category_ids = _ids_in_order(ours, theirs)
     matched = msgspec.structs.replace(theirs, classes=ours.classes, labels=labels, category_ids=category_ids)
     return msgspec.structs.replace(judged, annotations=matched)
+
+
+def _ids_in_order(ours: Annotations, theirs: Annotations) -> tuple[int | str, ...]:
+    """Return the ids that `theirs` gives to the classes of `ours`, free ones for those it does not know."""
+    ids = dict(zip(theirs.classes, theirs.category_ids, strict=True))
+    taken = set(ids.values())
+    free = (i for i in itertools.count(1) if i not in taken)
+    return tuple(ids[name] if name in ids else next(free) for name in ours.classes)
 
 
 def overlap(learned: Checked, judged: Checked) -> list[tuple[int, int]]:
@@ -69,7 +88,7 @@ def overlap(learned: Checked, judged: Checked) -> list[tuple[int, int]]:
     return [(seen[d], index) for index, d in enumerate(judged.digests) if d in seen]
 
 
-def refuse_overlap(learned: Checked, judged: Checked, on_refusal: Refuse) -> None:
+def refuse_overlap(learned: Checked, judged: Checked, *, on_refusal: Refuse) -> None:
     """Refuse data of which a picture is learned from and judged on."""
     pairs = overlap(learned, judged)
     if pairs:

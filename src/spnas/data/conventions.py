@@ -32,7 +32,7 @@ def written_sides(numbers: Numbers, convention: str) -> Numbers:
     return numbers[:, 2:] if "xywh" in convention else numbers[:, 2:] - numbers[:, :2]
 
 
-def fits(numbers: Numbers, convention: str, frames: Numbers) -> NDArray[np.bool_]:
+def fits(numbers: Numbers, convention: str, *, frames: Numbers) -> NDArray[np.bool_]:
     """Tell which boxes (M, 4) have an area and lie inside their frames (M, 2)."""
     box = corners(numbers, convention)
     sides = box[:, 2:] - box[:, :2]
@@ -40,18 +40,18 @@ def fits(numbers: Numbers, convention: str, frames: Numbers) -> NDArray[np.bool_
     return np.asarray((sides > 0).all(axis=1) & inside.all(axis=1))
 
 
-def suspicion(numbers: Numbers, convention: str, frames: Numbers) -> str | None:
+def suspicion(numbers: Numbers, convention: str, *, frames: Numbers) -> str | None:
     """Return why these boxes seem to be written in another convention than `convention`, if they do."""
     if not len(numbers):
         return None
     if np.all(numbers <= 1.0) and np.all(numbers >= 0.0):
         return f"looks like normalised coordinates: all of {len(numbers):,} boxes lie within 0..1"
-    as_read = fits(numbers, convention, frames)
+    as_read = fits(numbers, convention, frames=frames)
     misfits, share = int((~as_read).sum()), float(as_read.mean())
     if misfits < FEWEST_MISFITS:
         return None
     others = [c for c in ("xywh", "xyxy", "centre xywh") if c != convention.replace("voc", "xyxy")]
-    best, other = max((float(fits(numbers, c, frames).mean()), c) for c in others)
+    best, other = max((float(fits(numbers, c, frames=frames).mean()), c) for c in others)
     # sloppy boxes do not all fit another convention; wrongly read ones do
     if (best >= 0.9 and share < 0.6) or (best >= 0.98 and share < 0.95):
         return f"looks like {other}: {best:.0%} of boxes would fit as {other}, {share:.0%} as {convention}"

@@ -104,7 +104,7 @@ class _Child:
             self.process = None
 
 
-def serve(asked: IO[bytes], answers: IO[bytes], formats: tuple[str, ...]) -> None:
+def serve(asked: IO[bytes], answers: IO[bytes], *, formats: tuple[str, ...]) -> None:
     """Answer for every NUL-terminated path with one line of JSON (what the child process does)."""
     rest = b""
     while chunk := os.read(asked.fileno(), 1 << 16):
@@ -128,4 +128,4 @@ if __name__ == "__main__":
         resource.setrlimit(resource.RLIMIT_AS, (MOST_MEMORY, MOST_MEMORY))
     except (ImportError, ValueError, OSError):
         pass  # no such limits on this system
-    serve(sys.stdin.buffer, sys.stdout.buffer, tuple(sys.argv[1:]) or SAFE_FORMATS)
+    serve(sys.stdin.buffer, sys.stdout.buffer, formats=tuple(sys.argv[1:]) or SAFE_FORMATS)

@@ -5,6 +5,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 ORIENTATION_TAG = 0x0112
+Side = float | NDArray[np.float64]
 TURNED = frozenset((5, 6, 7, 8))  # these swap width and height
 
 
@@ -34,15 +35,10 @@ def turn_pixels(pixels: NDArray[np.uint8], code: int) -> NDArray[np.uint8]:
     return np.ascontiguousarray(pixels)
 
 
-def turn_boxes(
-    boxes: NDArray[np.float64],
-    code: int,
-    width: NDArray[np.float64] | float,
-    height: NDArray[np.float64] | float,
-) -> NDArray[np.float64]:
+def turn_boxes(boxes: NDArray[np.float64], code: int, *, width: Side, height: Side) -> NDArray[np.float64]:
     """Return `boxes` (M, 4), xyxy on the stored picture, as they lie on the displayed one.
 
-    `width` and `height` are those of the displayed picture.
+    `width` and `height` are those of the displayed picture, or of every box's picture (M,).
     """
     x1, y1, x2, y2 = boxes.T
     if code in TURNED:

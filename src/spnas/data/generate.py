@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from spnas.data import shapes
-from spnas.errors import DataError, UsageError
+from spnas.errors import DataError, ResourceError, UsageError
 from spnas.rng import rng as keyed_rng
 
 VERSION = 1  # raise it when the same settings begin to give other pictures
@@ -54,7 +54,8 @@ class Stamp(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 def generate(folder: Path, settings: GeneratorSettings) -> None:
     """Write the data set into `folder`, whole or not at all; a folder that holds it already is kept.
 
-    Raises: UsageError for settings out of range; DataError when `folder` holds something else.
+    Raises: UsageError for settings out of range; DataError when `folder` holds something else;
+      ResourceError when it cannot be written.
     """
     check_settings(settings)
     if _is_complete(folder, settings):
@@ -63,21 +64,25 @@ def generate(folder: Path, settings: GeneratorSettings) -> None:
         raise DataError(
             folder, "", "generated-folder-taken", "holds files that were not generated", "name another folder"
         )
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    work = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    work = None
     try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        work = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
         for split, count in (("train", settings.train), ("val", settings.val)):
-            _write_split(work, split, count, settings)
+            _write_split(work, split, count=count, settings=settings)
         stamp = Stamp(version=VERSION, settings=settings, content=_content_hash(work))
         (work / STAMP).write_bytes(msgspec.json.encode(stamp))
-        if folder.exists():  # ours, but of other settings or damaged
+        if folder.exists() and not _is_complete(folder, settings):  # ours, but of other settings or damaged
             shutil.rmtree(folder)
         os.rename(work, folder)
-    except OSError:
+    except OSError as error:
         if not _is_complete(folder, settings):  # else another process was faster
-            raise
+            reason = error.strerror or str(error)
+            message = f"{folder}: generated data cannot be written: {reason}; name another cache folder"
+            raise ResourceError(message) from error
     finally:
-        shutil.rmtree(work, ignore_errors=True)
+        if work is not None:
+            shutil.rmtree(work, ignore_errors=True)
 
 
 def check_settings(settings: GeneratorSettings) -> None:
@@ -104,8 +109,8 @@ def draw_picture(settings: GeneratorSettings, rng: np.random.Generator) -> tuple
     """Draw one picture (side, side, 3) and say what is in it."""
     side = settings.side_px
     low, high = settings.size_px
-    picture = shapes.ground(side, settings.noise, rng)
-    shapes.scratch(picture, int(rng.integers(0, settings.lines + 1)), rng)
+    picture = shapes.ground(side, settings.noise, rng=rng)
+    shapes.scratch(picture, int(rng.integers(0, settings.lines + 1)), rng=rng)
     owner = np.full((side, side), -1, np.int64)  # the shape that is seen at each pixel
     boxes: list[Box] = []
     labels: list[int] = []
@@ -113,7 +118,7 @@ def draw_picture(settings: GeneratorSettings, rng: np.random.Generator) -> tuple
     for _ in range(int(rng.integers(settings.objects[0], settings.objects[1] + 1))):
         label = int(rng.integers(len(settings.classes)))
         size = float(low * (high / low) ** rng.random())  # as many small ones as large ones
-        cover = shapes.mask(settings.classes[label], size, float(rng.uniform(0, 2 * np.pi)))
+        cover = shapes.mask(settings.classes[label], size, angle=float(rng.uniform(0, 2 * np.pi)))
         solid = cover >= 0.5
         for _ in range(TRIES):
             x, y = (int(v) for v in rng.integers(0, side - cover.shape[0] + 1, 2))
@@ -124,7 +129,7 @@ def draw_picture(settings: GeneratorSettings, rng: np.random.Generator) -> tuple
             after = owner.copy()
             after[y : y + cover.shape[0], x : x + cover.shape[0]][solid] = len(boxes)
             if np.all(_visible(after, len(boxes)) >= LEAST_VISIBLE * np.array(totals)):
-                shapes.paint(picture, cover, x, y, rng)
+                shapes.paint(picture, cover, corner=(x, y), rng=rng)
                 beneath[solid] = len(boxes)
                 boxes.append(box)
                 labels.append(label)
@@ -158,7 +163,7 @@ def _overlap(a: Box, b: Box) -> float:
     return max(0, width) * max(0, height) / min(a[2] * a[3], b[2] * b[3])
 
 
-def _write_split(work: Path, split: str, count: int, settings: GeneratorSettings) -> None:
+def _write_split(work: Path, split: str, *, count: int, settings: GeneratorSettings) -> None:
     """Write the pictures of one split and the COCO file that describes them."""
     (work / split).mkdir()
     images: list[dict[str, object]] = []

@@ -106,6 +106,8 @@ def read_splits(
                 on_refusal(DataError(escape(str(path)), "", "splits-unknown", "has nothing to train on", expected))
         except DataError as error:
             on_refusal(error)
+        except OSError as error:
+            on_refusal(_unreadable(path, error))
     try:
         if "train" in parts and splits.get("val", "") is None:
             parts["train"], parts["val"] = carve_val(parts["train"])
@@ -114,7 +116,7 @@ def read_splits(
     except DataError as error:
         on_refusal(error)
     if len(parts) == 2 and not allow_overlap:
-        refuse_overlap(parts["train"], parts["val"], on_refusal)
+        refuse_overlap(parts["train"], parts["val"], on_refusal=on_refusal)
     return name, parts
 
 
@@ -134,10 +136,19 @@ def detect_format(path: Path) -> str:
     if not os.path.lexists(path):
         raise DataError(shown, "", "data-missing", "there is no such file or folder", "check the path")
     readers = {name: cast(Format, take(shelf, name)) for name in members(shelf)}
-    found = [name for name, reader in readers.items() if reader.recognise(path)]
+    try:
+        found = [name for name, reader in readers.items() if reader.recognise(path)]
+    except OSError as error:
+        raise _unreadable(path, error) from None
     if len(found) == 1:
         return found[0]
     if found:
         raise DataError(shown, "", "layout-ambiguous", f"could be {' or '.join(found)}", "choose one with --format")
     layouts = "; ".join(reader.LAYOUT for reader in readers.values())
     raise DataError(shown, "", "layout-unknown", "is no layout that is understood", f"expected one of: {layouts}")
+
+
+def _unreadable(path: Path, error: OSError) -> DataError:
+    """Say which file or folder the system does not let us look at."""
+    reason = f"cannot be read: {error.strerror or error}"
+    return DataError(escape(str(error.filename or path)), "", "file-unreadable", reason, "check its permissions")

@@ -8,9 +8,9 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from spnas.data.records import DataReport
+from spnas.data.records import DataReport, Details
 
-Convention = Literal["xywh", "xyxy", "voc"]
+Convention = Literal["xywh", "xyxy", "voc", "yolo"]
 UNKNOWN = -1
 
 
@@ -40,6 +40,9 @@ class RawData(msgspec.Struct, frozen=True, eq=False, kw_only=True):
       flags (M,) uint8: as in `Annotations`
       areas (M,) float64: as stated, NaN where not; None when the format has no areas
 
+    Boxes of the convention "yolo" are centre, width and height as shares of the picture.
+    `states_sizes` is False for formats that never do; where all pictures of a benchmark have one size, `assumed`
+    is what counts when they are not there.
     `roots` are the folders in which the pictures may lie; the one that has them is chosen.
     `strangers` says what a box of an unknown class called it; `rejections` belong to rows.
     """
@@ -65,3 +68,6 @@ class RawData(msgspec.Struct, frozen=True, eq=False, kw_only=True):
     rejections: dict[int, Rejection]
     picture_spot: Callable[[int], Spot]
     box_spot: Callable[[int], Spot]
+    details: Details | None = None
+    states_sizes: bool = True
+    assumed: tuple[int, int] | None = None

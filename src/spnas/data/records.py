@@ -9,6 +9,41 @@ from numpy.typing import NDArray
 
 CROWD, DIFFICULT, IGNORED, OCCLUDED, TRUNCATED = 1, 2, 4, 8, 16
 NOT_A_TARGET = CROWD | DIFFICULT | IGNORED  # neither hit nor miss: ignored in training and evaluation
+SITTING_LYING, BEHIND_GLASS, DEPICTION, OTHER_TAG = 1, 2, 4, 8  # bits of Details.tags
+NO_PARENT = -1
+
+
+class Details(msgspec.Struct, frozen=True, eq=False, kw_only=True):
+    """What a data set says of a box beyond class and flags, for the metrics of its own benchmark.
+
+    Shapes, with M boxes in the rows of `Annotations`:
+      identity: M names, the class as the source wrote it, before it was matched to `classes` or ignored
+        (ECP: person-group-far-away, bicycle, ...; BDD: other vehicle, ...)
+      occlusion, truncation (M,) float64: the share that is at least hidden or cut off: ECP's 0, .1, .4 or .8
+        (from tags such as occluded>40); NaN where the source only has flags
+      tags (M,) uint8: any of SITTING_LYING, BEHIND_GLASS, DEPICTION, OTHER_TAG
+      parent (M,) int64: the row of the rider that this box is the vehicle of, NO_PARENT (-1) for all others
+
+    Which of them count is a benchmark's rule: `flags` say only what training may learn from.
+    """
+
+    identity: tuple[str, ...]
+    occlusion: NDArray[np.float64]
+    truncation: NDArray[np.float64]
+    tags: NDArray[np.uint8]
+    parent: NDArray[np.int64]
+
+    def take(self, rows: NDArray[np.int64]) -> "Details":
+        """Return the details of these rows, in this order; a parent that is not among them becomes NO_PARENT."""
+        place = np.full(len(self.parent) + 1, NO_PARENT, np.int64)  # the last one answers for NO_PARENT
+        place[rows] = np.arange(len(rows))
+        return Details(
+            identity=tuple(self.identity[i] for i in rows),
+            occlusion=self.occlusion[rows],
+            truncation=self.truncation[rows],
+            tags=self.tags[rows],
+            parent=place[self.parent[rows]],
+        )
 
 
 class Annotations(msgspec.Struct, frozen=True, eq=False, kw_only=True):
@@ -21,6 +56,7 @@ class Annotations(msgspec.Struct, frozen=True, eq=False, kw_only=True):
       labels (M,) int64: index into `classes`
       flags (M,) uint8: any of CROWD, DIFFICULT, IGNORED, OCCLUDED, TRUNCATED
       areas (M,) float64: the area the data set states (COCO: of the segmentation), else of the box
+      details: per box, for formats whose benchmarks need more (ECP, BDD); None for the others
     """
 
     name: str
@@ -36,6 +72,7 @@ class Annotations(msgspec.Struct, frozen=True, eq=False, kw_only=True):
     labels: NDArray[np.int64]
     flags: NDArray[np.uint8]
     areas: NDArray[np.float64]
+    details: Details | None = None
 
     def __len__(self) -> int:
         return len(self.files)
@@ -49,7 +86,7 @@ class Annotations(msgspec.Struct, frozen=True, eq=False, kw_only=True):
         return slice(int(self.first[index]), int(self.first[index + 1]))
 
     def select(self, indices: NDArray[np.int64], *, name: str) -> "Annotations":
-        """Return the annotations of these pictures only, in this order."""
+        """Return the annotations of these pictures only, in this order; none may be there twice."""
         rows = [np.arange(self.first[i], self.first[i + 1]) for i in indices]
         take = np.concatenate(rows) if rows else np.zeros(0, np.int64)
         first = np.zeros(len(indices) + 1, np.int64)
@@ -66,6 +103,7 @@ class Annotations(msgspec.Struct, frozen=True, eq=False, kw_only=True):
             labels=self.labels[take],
             flags=self.flags[take],
             areas=self.areas[take],
+            details=None if self.details is None else self.details.take(take),
         )
 
 

@@ -29,13 +29,16 @@ SUFFIXES = {"JPEG": (".jpg", ".jpeg", ".jpe"), "PNG": (".png",), "TIFF": (".tif"
 class Scan(msgspec.Struct, frozen=True, eq=False, kw_only=True):
     """What the pictures of a source are.
 
-    Shapes, with N pictures: headers and digests have N entries, None and b"" where `usable` (N,) is false.
+    Shapes, with N pictures: usable (N,); shown and stored (N, 2) are width and height as displayed and as
+      stored. Where a picture is not usable these are 1, its header is None and its digest empty.
     """
 
     root: Path
     files: list[str]
     usable: NDArray[np.bool_]
     headers: list[Header | None]
+    shown: NDArray[np.float64]
+    stored: NDArray[np.float64]
     digests: list[bytes]
 
 
@@ -45,12 +48,13 @@ def scan_pictures(raw: RawData, *, formats: tuple[str, ...], allow_outside: Path
     Raises: DataError (through `refuse`) for missing pictures, and for those that must not be opened.
     """
     root = choose_root(raw.roots, raw.files)
-    places = _places(raw, root, allow_outside, refuse)
+    places = _places(raw, root, allow_outside=allow_outside, refuse=refuse)
     sizes = [_size(place.path) if place is not None else None for place in places]
-    _refuse_missing(raw, root, places, sizes, refuse)
+    _refuse_missing(raw, root, places=places, sizes=sizes, refuse=refuse)
     whole = sum(size or 0 for size in sizes) <= WHOLE_BYTES
     wanted = [i for i, size in enumerate(sizes) if size is not None]
     headers: list[Header | None] = [None] * len(places)
+    shown, stored = np.ones((len(places), 2)), np.ones((len(places), 2))
     digests = [b""] * len(places)
     usable = np.zeros(len(places), np.bool_)
 
@@ -62,13 +66,21 @@ def scan_pictures(raw: RawData, *, formats: tuple[str, ...], allow_outside: Path
     with ThreadPoolExecutor(THREADS, thread_name_prefix="scan") as pool:
         for index, found in zip(wanted, pool.map(look, wanted), strict=True):
             if isinstance(found, DataError):
-                _judge(raw, index, found, refuse)
+                _judge(raw, index, error=found, refuse=refuse)
             else:
-                headers[index], digests[index] = found
-                usable[index] = True
-                _note_header(raw, index, places[index], found[0])
-    files = [_relative(p, root, raw.files[i]) for i, p in enumerate(places)]
-    return Scan(root=root, files=files, usable=usable, headers=headers, digests=digests)
+                header, digests[index] = found
+                headers[index], usable[index] = header, True
+                shown[index], stored[index] = (header.width, header.height), header.stored
+                _note_header(raw, index, place=places[index], header=header)
+    return Scan(
+        root=root,
+        files=[_relative(p, root, name=raw.files[i]) for i, p in enumerate(places)],
+        usable=usable,
+        headers=headers,
+        shown=shown,
+        stored=stored,
+        digests=digests,
+    )
 
 
 def choose_root(roots: Sequence[Path], files: Sequence[str]) -> Path:
@@ -108,7 +120,7 @@ def inspect(path: Path, *, formats: tuple[str, ...], whole: bool) -> tuple[Heade
     raise AssertionError("the last try returns")
 
 
-def _places(raw: RawData, root: Path, allow_outside: Path | None, refuse: Refuse) -> list[Place | None]:
+def _places(raw: RawData, root: Path, *, allow_outside: Path | None, refuse: Refuse) -> list[Place | None]:
     """Resolve every name; a refused one becomes None."""
     resolver = Resolver(root, allow_outside=allow_outside)
     places: list[Place | None] = []
@@ -131,7 +143,7 @@ def _size(path: Path) -> int | None:
 
 
 def _refuse_missing(
-    raw: RawData, root: Path, places: list[Place | None], sizes: list[int | None], refuse: Refuse
+    raw: RawData, root: Path, *, places: list[Place | None], sizes: list[int | None], refuse: Refuse
 ) -> None:
     """Refuse, all in one line, the pictures that are not there."""
     missing = [i for i, place in enumerate(places) if place is not None and sizes[i] is None]
@@ -158,29 +170,38 @@ def _listing(path: Path) -> list[str]:
         return []
 
 
-def _judge(raw: RawData, index: int, error: DataError, refuse: Refuse) -> None:
+def _judge(raw: RawData, index: int, *, error: DataError, refuse: Refuse) -> None:
     """Quarantine a damaged picture; refuse one that must not be there at all."""
     if error.code in QUARANTINED:
         spot = raw.picture_spot(index)._replace(where=error.file)
-        record(raw.report, "quarantined", error.code, spot, error.reason, error.hint)
+        record(raw.report, spot, outcome="quarantined", code=error.code, reason=error.reason, hint=error.hint)
     else:
         refuse(error)
 
 
-def _note_header(raw: RawData, index: int, place: Place | None, header: Header) -> None:
+def _note_header(raw: RawData, index: int, *, place: Place | None, header: Header) -> None:
     """Note what was converted, misnamed, or found under another form of its name."""
     assert place is not None
     spot = raw.picture_spot(index)
     for text in header.notes:
-        record(raw.report, "noted", "picture-converted", spot, text, "nothing needs to be done")
+        record(
+            raw.report, spot, outcome="noted", code="picture-converted", reason=text, hint="nothing needs to be done"
+        )
     suffix = place.path.suffix.lower()
     if suffix and suffix not in SUFFIXES.get(header.format, (f".{header.format.lower()}",)):
-        record(raw.report, "noted", "picture-suffix", spot, f"a {header.format} named {suffix}", "rename it some day")
+        record(
+            raw.report,
+            spot,
+            outcome="noted",
+            code="picture-suffix",
+            reason=f"a {header.format} named {suffix}",
+            hint="rename it some day",
+        )
     if place.note:
-        record(raw.report, "noted", "path-form", spot, place.note, "nothing needs to be done")
+        record(raw.report, spot, outcome="noted", code="path-form", reason=place.note, hint="nothing needs to be done")
 
 
-def _relative(place: Place | None, root: Path, name: str) -> str:
+def _relative(place: Place | None, root: Path, *, name: str) -> str:
     """Return the path below `root`, or the absolute one of a picture that is allowed to lie elsewhere."""
     if place is None:
         return name

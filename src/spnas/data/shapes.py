@@ -20,7 +20,7 @@ class Drawn(NamedTuple):
     area: int
 
 
-def ground(side: int, noise: float, rng: np.random.Generator) -> NDArray[np.float32]:
+def ground(side: int, noise: float, *, rng: np.random.Generator) -> NDArray[np.float32]:
     """Return a background (side, side, 3): blotches of two scales around one colour, with grain."""
     colour = rng.uniform(40, 215, 3)
     picture = np.zeros((side, side, 3), np.float32) + colour.astype(np.float32)
@@ -33,7 +33,7 @@ def ground(side: int, noise: float, rng: np.random.Generator) -> NDArray[np.floa
     return picture
 
 
-def outline(kind: str, radius: float, angle: float) -> list[tuple[float, float]]:
+def outline(kind: str, radius: float, *, angle: float) -> list[tuple[float, float]]:
     """Return the corners of a shape around (0, 0) that reaches `radius` from its centre."""
     if kind == "square":
         steps = [(radius, k / 4) for k in range(4)]
@@ -50,9 +50,9 @@ def outline(kind: str, radius: float, angle: float) -> list[tuple[float, float]]
     return [(r * math.cos(math.tau * t + angle), r * math.sin(math.tau * t + angle)) for r, t in steps]
 
 
-def mask(kind: str, size: float, angle: float) -> NDArray[np.float32]:
+def mask(kind: str, size: float, *, angle: float) -> NDArray[np.float32]:
     """Return how much of each pixel a shape covers (S, S); `size` is the length of its longer box side."""
-    corners = outline(kind, 1.0, angle)
+    corners = outline(kind, 1.0, angle=angle)
     xs, ys = [x for x, _ in corners], [y for _, y in corners]
     grow = size / max(max(xs) - min(xs), max(ys) - min(ys))
     middle = ((max(xs) + min(xs)) / 2, (max(ys) + min(ys)) / 2)
@@ -75,9 +75,15 @@ def mask(kind: str, size: float, angle: float) -> NDArray[np.float32]:
     return np.asarray(canvas.reduce(FINE), np.float32) / np.float32(255)
 
 
-def paint(picture: NDArray[np.float32], cover: NDArray[np.float32], x: int, y: int, rng: np.random.Generator) -> None:
+def paint(
+    picture: NDArray[np.float32],
+    cover: NDArray[np.float32],
+    *,
+    corner: tuple[int, int],
+    rng: np.random.Generator,
+) -> None:
     """Lay a shape of a random colour, lighter on one side, over `picture`."""
-    side = cover.shape[0]
+    side, (x, y) = cover.shape[0], corner
     patch = picture[y : y + side, x : x + side]
     beneath = patch.mean(axis=(0, 1))
     colour = rng.uniform(0, 255, 3)
@@ -90,7 +96,7 @@ def paint(picture: NDArray[np.float32], cover: NDArray[np.float32], x: int, y: i
     patch += cover[:, :, None] * (fill - patch)
 
 
-def scratch(picture: NDArray[np.float32], lines: int, rng: np.random.Generator) -> None:
+def scratch(picture: NDArray[np.float32], lines: int, *, rng: np.random.Generator) -> None:
     """Draw thin lines that mean nothing."""
     side = picture.shape[0]
     for _ in range(lines):

@@ -9,6 +9,9 @@ from typing import TypeVar
 import msgspec
 
 from spnas.data.paths import open_regular
+from spnas.data.raw import Spot
+from spnas.data.records import DataReport
+from spnas.data.tally import record
 from spnas.errors import DataError, escape
 
 T = TypeVar("T")
@@ -52,6 +55,23 @@ def read_source(path: Path, *, most_bytes: int | None = None) -> SourceText:
     return SourceText(path, data, had_mark)
 
 
+def first_bytes(path: Path, count: int = 4096) -> bytes:
+    """Return how a file begins, to tell what it is; nothing when it is no file that can be read."""
+    try:
+        with os.fdopen(open_regular(path), "rb") as file:
+            return file.read(count).removeprefix(codecs.BOM_UTF8).lstrip()
+    except (DataError, OSError):
+        return b""
+
+
+def note_mark(source: SourceText, report: DataReport) -> None:
+    """Note a byte order mark, which is accepted."""
+    if source.had_mark:
+        spot = Spot(str(source.path), "the first bytes")
+        reason, hint = "begins with a byte order mark", "nothing needs to be done"
+        record(report, spot, outcome="noted", code="byte-order-mark", reason=reason, hint=hint)
+
+
 def decode_json(source: SourceText, kind: type[T], *, expected: str) -> T:
     """Decode strictly (no NaN, no overflow, nothing behind the end) into typed records.
 
@@ -71,6 +91,8 @@ def decode_json(source: SourceText, kind: type[T], *, expected: str) -> T:
         text = str(error)
         found = re.search(r"\(byte (\d+)\)", text)
         offset = int(found[1]) if found else len(source.data)
+        if "trailing" in text:
+            offset -= 1  # here alone it has read past the character it complains about
         reason = re.sub(r" \(byte \d+\)", "", text)
         raise _syntax(source, offset, "json-syntax", reason) from None
     except RecursionError:

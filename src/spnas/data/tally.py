@@ -21,7 +21,7 @@ def refuse(error: DataError) -> None:
     raise error
 
 
-def record(report: DataReport, outcome: Outcome, code: str, spot: Spot, reason: str, hint: str) -> None:
+def record(report: DataReport, spot: Spot, *, outcome: Outcome, code: str, reason: str, hint: str) -> None:
     """Count one case, and keep it while it is among the first of its code."""
     before = report.counts.get(code, 0)
     report.counts[code] = before + 1
@@ -31,10 +31,10 @@ def record(report: DataReport, outcome: Outcome, code: str, spot: Spot, reason: 
 
 def record_rows(
     report: DataReport,
-    outcome: Outcome,
-    code: str,
     rows: NDArray[np.int64],
     *,
+    outcome: Outcome,
+    code: str,
     spot: Callable[[int], Spot],
     reason: Callable[[int], str],
     hint: str,
@@ -42,6 +42,6 @@ def record_rows(
     """Count many cases of one code at once; only those that are kept cost any time."""
     kept = max(0, min(len(rows), KEPT - report.counts.get(code, 0)))
     for row in rows[:kept]:
-        record(report, outcome, code, spot(int(row)), reason(int(row)), hint)
+        record(report, spot(int(row)), outcome=outcome, code=code, reason=reason(int(row)), hint=hint)
     if len(rows) > kept:
         report.counts[code] = report.counts.get(code, 0) + len(rows) - kept

@@ -60,11 +60,11 @@ class Sample(NamedTuple):
     scale: tuple[float, float]
 
 
-def resize(pixels: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uint8]:
-    """Return `pixels` at this size (bilinear, antialiased)."""
-    if pixels.shape[:2] == (height, width):
+def resize(pixels: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
+    """Return `pixels` at this size (width, height), bilinear and antialiased."""
+    if pixels.shape[1::-1] == size:
         return pixels
-    return np.asarray(Image.fromarray(pixels).resize((width, height), Image.Resampling.BILINEAR))
+    return np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.BILINEAR))
 
 
 def flip(sample: Sample) -> Sample:
@@ -75,7 +75,7 @@ def flip(sample: Sample) -> Sample:
     return sample._replace(pixels=np.ascontiguousarray(sample.pixels[:, ::-1]), boxes=boxes)
 
 
-def zoom(sample: Sample, grow: float, place: tuple[float, float]) -> Sample:
+def zoom(sample: Sample, grow: float, *, place: tuple[float, float]) -> Sample:
     """Scale by `grow` inside the same frame: above 1 a crop, below 1 with an empty (mean-coloured) border.
 
     `place` (x, y) in 0..1 says where the crop is taken, or where the smaller picture lies.
@@ -92,7 +92,7 @@ def zoom(sample: Sample, grow: float, place: tuple[float, float]) -> Sample:
         left, top = int((width - new_w) * place[0]), int((height - new_h) * place[1])
         pixels = np.empty_like(sample.pixels)
         pixels[:] = FILL
-        pixels[top : top + new_h, left : left + new_w] = resize(sample.pixels, new_w, new_h)
+        pixels[top : top + new_h, left : left + new_w] = resize(sample.pixels, (new_w, new_h))
         growth, shift = (new_w / width, new_h / height), (left, top)
     boxes = sample.boxes * np.array(growth * 2) + np.array(shift * 2)
     scale = (sample.scale[0] * growth[0], sample.scale[1] * growth[1])
@@ -111,14 +111,14 @@ def sanitise(sample: Sample) -> Sample:
     return sample._replace(boxes=boxes[keep], labels=sample.labels[keep], ignore=ignore[keep])
 
 
-def vary(sample: Sample, settings: Augment, rng: np.random.Generator) -> Sample:
+def vary(sample: Sample, settings: Augment, *, rng: np.random.Generator) -> Sample:
     """Flip and zoom at random; always draws the same count of numbers, whatever the settings."""
     mirrored, grow, x, y = rng.random(4)
     low, high = settings.scale
     if mirrored < settings.flip:
         sample = flip(sample)
     factor = low * (high / low) ** grow
-    return zoom(sample, factor, (x, y)) if factor != 1 else sample
+    return zoom(sample, factor, place=(x, y)) if factor != 1 else sample
 
 
 def colour_matrix(settings: Augment, rng: np.random.Generator) -> NDArray[np.float32]:
@@ -135,7 +135,9 @@ def colour_matrix(settings: Augment, rng: np.random.Generator) -> NDArray[np.flo
     return np.concatenate((mix, offset), axis=1).astype(np.float32)
 
 
-def write_normalised(pixels: NDArray[np.uint8], out: torch.Tensor, colours: NDArray[np.float32] | None = None) -> None:
+def write_normalised(
+    pixels: NDArray[np.uint8], out: torch.Tensor, *, colours: NDArray[np.float32] | None = None
+) -> None:
     """Write `pixels` (H, W, 3) into `out` (3, H, W): colours changed, then ImageNet's mean and deviation."""
     planes = torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1))).to(torch.float32)
     mean, std = torch.tensor(MEAN), torch.tensor(STD)

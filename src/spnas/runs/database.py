@@ -40,6 +40,10 @@ def create(path: Path) -> None:
 
 
 def connect(path: Path, *, read_only: bool) -> sqlite3.Connection:
+    """Open the database of a ledger, checked to be one.
+
+    Raises: UsageError when it cannot be read; IntegrityError when it is none of ours.
+    """
     try:
         with path.open("rb") as file:
             header = file.read(20)

@@ -3,8 +3,10 @@
 from spnas.tasks.catalogue import catalogue
 from spnas.tasks.doctor import doctor
 from spnas.tasks.evaluate import evaluate
+from spnas.tasks.export import export_backbone
 from spnas.tasks.predict import predict
 from spnas.tasks.search import search
+from spnas.tasks.show import show
 from spnas.tasks.train import train
 
-__all__ = ["catalogue", "doctor", "evaluate", "predict", "search", "train"]
+__all__ = ["catalogue", "doctor", "evaluate", "export_backbone", "predict", "search", "show", "train"]

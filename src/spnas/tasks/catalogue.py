@@ -4,7 +4,7 @@ from typing import Literal
 
 import msgspec
 
-from spnas.arch.published import PUBLISHED
+from spnas.arch.published import PUBLISHED, Detection
 from spnas.data import formats
 from spnas.evaluate import metrics
 from spnas.nets import blocks, detectors
@@ -17,7 +17,11 @@ Kind = Literal["archs", "blocks", "detectors", "formats", "metrics", "presets", 
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One name; backbones come with their notation and cost at 224x224."""
+    """One name; backbones come with their notation and cost at 224x224.
+
+    off_percent: how far the counted GMACs are from the printed ones, in percent of these.
+    flagged: the printed GMACs cannot be those of this architecture; `remark` says why.
+    """
 
     name: str
     arch: str = ""
@@ -25,6 +29,9 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     params: int = 0
     printed_gmacs: float | None = None
     printed_top1_error: float | None = None
+    off_percent: float | None = None
+    flagged: bool = False
+    detections: tuple[Detection, ...] = ()
     paper: str = ""
     remark: str = ""
 
@@ -55,9 +62,17 @@ def _backbone(name: str) -> Entry:
         params=spent.params,
         printed_gmacs=known.printed_gmacs,
         printed_top1_error=known.printed_top1_error,
+        off_percent=off_percent(spent.gmacs, known.printed_gmacs),
+        flagged=known.misprint,
+        detections=known.detections,
         paper=known.paper,
         remark=known.remark,
     )
+
+
+def off_percent(gmacs: float, printed: float | None) -> float | None:
+    """Return by how much a counted cost exceeds the printed one, in percent."""
+    return None if printed is None else round(100 * (gmacs / printed - 1), 2)
 
 
 def describe(entries: list[Entry]) -> list[str]:
@@ -66,7 +81,7 @@ def describe(entries: list[Entry]) -> list[str]:
     for e in entries:
         line = e.name
         if e.arch:
-            printed = f" (printed: {e.printed_gmacs})" if e.printed_gmacs else ""
-            line = f"{e.name:18} {e.gmacs:6.2f} GMAC{printed}, {e.params / 1e6:.1f}M params   {e.arch}"
+            printed = f" (printed: {e.printed_gmacs}{'!' * e.flagged})" if e.printed_gmacs else ""
+            line = f"{e.name:22} {e.gmacs:6.2f} GMAC{printed}, {e.params / 1e6:.1f}M params   {e.arch}"
         lines.append(line + (f"   [{e.remark}]" if e.remark else ""))
     return lines

@@ -25,6 +25,8 @@ class Watcher:
         for number in sorted(self.study.outcomes.keys() - self._told):
             self._told.add(number)
             self.talk.say(self._line(number))
+            for line in self._late_gains(number):
+                self.talk.say(line)
         signs = {c.number: read_sign(self.folder, c.number) for c in running}
         parts = [
             Part(self._name(c), sign.step if (sign := signs[c.number]) else 0, c.steps)
@@ -33,6 +35,16 @@ class Watcher:
         done = self._steps_done() + sum(part.done for part in parts)
         total = max(self._steps_planned(), done)
         self.talk.show([Part(f"study, {self._remaining(done, total)}", done, total), *parts])
+
+    def _late_gains(self, number: int) -> list[str]:
+        """Say by how much children beat the control that has just come in after them."""
+        control = self.study.candidates[number]
+        if control.role != "control":
+            return []
+        history = self.study.history
+        earlier = [c.number for c in history.candidates if c.parent == control.parent and c.number in self._told]
+        gains = [(n, gain(history, n)) for n in earlier]
+        return [f"candidate {n}: {gained:+.3f} over its control" for n, gained in gains if gained is not None]
 
     def _steps_done(self) -> float:
         return float(sum(self.study.candidates[n].steps for n in self.study.outcomes))

@@ -1,21 +1,20 @@
 """COCO: one JSON file per split, boxes as x, y, width, height from 0; also Roboflow's layout of it."""
 
 import re
-from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
 import msgspec
 import numpy as np
-from msgspec import UNSET, UnsetType
-from numpy.typing import NDArray
+from msgspec import UNSET
 
+from spnas.data import coco_columns as columns
+from spnas.data.coco_columns import Document, Id
 from spnas.data.paths import resolve_inside
-from spnas.data.raw import UNKNOWN, RawData, Rejection, Spot
-from spnas.data.records import CROWD, IGNORED, NOT_A_TARGET, Annotations, DataReport
+from spnas.data.raw import UNKNOWN, RawData, Spot
+from spnas.data.records import NOT_A_TARGET, Annotations, DataReport
 from spnas.data.repeats import refuse_repeats
-from spnas.data.source import SourceText, decode_json, read_source
-from spnas.data.tally import record, record_rows
+from spnas.data.source import SourceText, decode_json, first_bytes, note_mark, read_source
 from spnas.errors import DataError, escape
 from spnas.shelf import nearest
 
@@ -28,50 +27,12 @@ ROBOFLOW = "_annotations.coco.json"
 TRAIN, VAL = ("train",), ("val", "valid", "validation")
 EXPECTED = "an object with images, annotations, categories"
 
-Id = int | float | str
-
-
-class Image(msgspec.Struct, gc=False):
-    """One picture's record."""
-
-    id: Id
-    file_name: str
-    width: int | float | UnsetType | None = UNSET
-    height: int | float | UnsetType | None = UNSET
-
-
-class Annotation(msgspec.Struct, gc=False):
-    """One box's record; segmentations are skipped, never decoded."""
-
-    image_id: Id
-    category_id: Id
-    id: Id | UnsetType = UNSET
-    bbox: list[float] | UnsetType | None = UNSET
-    area: float | UnsetType | None = UNSET
-    iscrowd: int | float | str | UnsetType | None = UNSET
-    ignore: int | float | bool | UnsetType | None = UNSET
-
-
-class Category(msgspec.Struct, gc=False):
-    """One class."""
-
-    id: Id
-    name: str
-
-
-class Document(msgspec.Struct):
-    """The whole file; `info` and `licenses` are only counted."""
-
-    images: list[Image]
-    annotations: list[Annotation]
-    categories: list[Category]
-    info: msgspec.Raw = msgspec.Raw(b"")
-    licenses: msgspec.Raw = msgspec.Raw(b"")
-
 
 def recognise(path: Path) -> bool:
-    """Tell whether `path` is a JSON file, or a folder that holds COCO files where they belong."""
-    return bool(_sources(path)) if path.is_dir() else path.suffix.lower() == ".json"
+    """Tell whether `path` is a JSON file of the right kind, or a folder that holds COCO files where they belong."""
+    if path.is_dir():
+        return bool(_sources(path))
+    return path.suffix.lower() == ".json" and not is_bdd(first_bytes(path))
 
 
 def usual_split(path: Path, role: Literal["train", "val"]) -> str | None:
@@ -104,13 +65,12 @@ def read(path: Path, *, split: str) -> RawData:
     source = read_source(file)
     document = decode_json(source, Document, expected=EXPECTED)
     report = DataReport(source=str(file), format="coco")
-    if source.had_mark:
-        record(report, "noted", "byte-order-mark", Spot(str(file), ""), "begins with one", "nothing to do")
+    note_mark(source, report)
     _check_repeats(source, document)
-    image_ids = _ids([i.id for i in document.images], "images", file, report)
-    category_ids = _ids([c.id for c in document.categories], "categories", file, report)
-    _refuse_doubles(image_ids, "images", "picture-id-repeated", file)
-    _refuse_doubles(category_ids, "categories", "class-id-repeated", file)
+    image_ids = columns.ids([i.id for i in document.images], file, where="images", report=report)
+    category_ids = columns.ids([c.id for c in document.categories], file, where="categories", report=report)
+    columns.refuse_doubles(image_ids, file, where="images", code="picture-id-repeated")
+    columns.refuse_doubles(category_ids, file, where="categories", code="class-id-repeated")
     annotations = document.annotations
     files = [i.file_name for i in document.images]
 
@@ -127,25 +87,25 @@ def read(path: Path, *, split: str) -> RawData:
     count = len(annotations)
     owners = np.fromiter((picture_of.get(a.image_id, UNKNOWN) for a in annotations), np.int64, count)
     labels = np.fromiter((class_of.get(a.category_id, UNKNOWN) for a in annotations), np.int64, count)
-    numbers, rejections = _numbers(annotations)
+    numbers, rejections = columns.numbers(annotations)
     return RawData(
         source=file,
         split=split,
         format="coco",
-        roots=_roots(path, file, stem),
+        roots=_roots(path, file, stem=stem),
         report=report,
         classes=tuple(c.name for c in document.categories),
         category_ids=tuple(category_ids),
         files=files,
         image_ids=image_ids,
-        stated=_stated(document.images),
+        stated=columns.stated(document.images),
         owner=owners,
         numbers=numbers,
         convention="xywh",
         labels=labels,
-        flags=_flags(annotations, file, report, box_spot),
+        flags=columns.flags(annotations, file, report=report, box_spot=box_spot),
         areas=np.array([a.area if isinstance(a.area, float | int) else np.nan for a in annotations], float),
-        box_ids=_box_ids(annotations, owners, file, report),
+        box_ids=columns.box_ids(annotations, file, owners=owners, report=report),
         strangers={int(r): f"category {annotations[r].category_id!r}" for r in np.flatnonzero(labels == UNKNOWN)},
         rejections=rejections,
         picture_spot=picture_spot,
@@ -166,7 +126,7 @@ def write_ground_truth(annotations: Annotations) -> bytes:
     labels, areas = known.labels.tolist(), known.areas.tolist()
     document = {
         "images": [
-            {"id": key, "file_name": name, "width": int(w), "height": int(h)}
+            {"id": key, "file_name": _utf8(name), "width": int(w), "height": int(h)}
             for key, name, (w, h) in zip(known.image_ids, known.files, known.sizes.tolist(), strict=True)
         ],
         "annotations": [
@@ -183,6 +143,11 @@ def write_ground_truth(annotations: Annotations) -> bytes:
         "categories": [{"id": key, "name": name} for key, name in zip(known.category_ids, known.classes, strict=True)],
     }
     return msgspec.json.encode(document)
+
+
+def _utf8(name: str) -> str:
+    """Return a name that JSON can hold: bytes that are not UTF-8 become escapes."""
+    return name.encode("utf-8", "backslashreplace").decode()
 
 
 def _sources(path: Path) -> list[tuple[str, Path]]:
@@ -221,7 +186,7 @@ def _find(path: Path, split: str) -> tuple[Path, str]:
     return file, re.sub("^instances_", "", file.stem)
 
 
-def _roots(path: Path, file: Path, stem: str) -> tuple[Path, ...]:
+def _roots(path: Path, file: Path, *, stem: str) -> tuple[Path, ...]:
     """Return the folders in which the pictures of `file` may lie."""
     top = path if path.is_dir() else file.parent.parent if file.parent.name == "annotations" else file.parent
     plain = re.sub(r"\d+$", "", stem)
@@ -245,122 +210,3 @@ def _check_repeats(source: SourceText, document: Document) -> None:
     held = {key: count + aside.count(f'"{key}"'.encode()) for key, count in held.items()}
     top = ("images", "annotations", "categories")
     refuse_repeats(source, held=held, top=top, lists=top)
-
-
-def _ids(written: list[Id], where: str, file: Path, report: DataReport) -> list[int | str]:
-    """Return ids as integers or strings; whole floats and strings are noted."""
-    ids: list[int | str] = []
-    odd = ""
-    for row, key in enumerate(written):
-        if isinstance(key, float):
-            if not key.is_integer():
-                raise DataError(
-                    escape(str(file)),
-                    f"{where}[{row}].id",
-                    "id-not-whole",
-                    f"the id {key!r} is not whole",
-                    "number the records",
-                )
-            key, odd = int(key), "floats"
-        elif isinstance(key, str):
-            odd = "strings"
-        ids.append(key)
-    if odd:
-        spot = Spot(str(file), where)
-        record(report, "noted", "ids-not-integers", spot, f"ids are {odd}", "nothing needs to be done")
-    return ids
-
-
-def _refuse_doubles(ids: list[int | str], where: str, code: str, file: Path) -> None:
-    """Refuse an id that two records share."""
-    if len(set(ids)) == len(ids):
-        return
-    first: dict[int | str, int] = {}
-    for row, key in enumerate(ids):
-        if key in first:
-            raise DataError(
-                escape(str(file)),
-                f"{where}[{row}]",
-                code,
-                f"the id {escape(str(key))} is that of {where}[{first[key]}] too",
-                "give every record an id of its own",
-            )
-        first[key] = row
-
-
-def _stated(images: list[Image]) -> NDArray[np.float64]:
-    """Return stated widths and heights (N, 2), NaN where there are none."""
-    stated = np.full((len(images), 2), np.nan)
-    for row, image in enumerate(images):
-        if isinstance(image.width, int | float) and isinstance(image.height, int | float):
-            stated[row] = image.width, image.height
-    return stated
-
-
-def _numbers(annotations: list[Annotation]) -> tuple[NDArray[np.float64], dict[int, Rejection]]:
-    """Return the boxes (M, 4) as written, and why some rows have none."""
-    boxes = [a.bbox for a in annotations]
-    rejections = {
-        row: Rejection("box-not-four-numbers", f"bbox has {len(box) if box else 'no'} numbers", "mend or drop it")
-        for row, box in enumerate(boxes)
-        if not isinstance(box, list) or len(box) != 4
-    }
-    whole = [[np.nan] * 4 if row in rejections else box for row, box in enumerate(boxes)]
-    return np.array(whole, np.float64).reshape(-1, 4), rejections
-
-
-def _flags(
-    annotations: list[Annotation], file: Path, report: DataReport, box_spot: Callable[[int], Spot]
-) -> NDArray[np.uint8]:
-    """Return CROWD and IGNORED (M,); an iscrowd that says nothing clear counts as 0."""
-    crowd = [a.iscrowd for a in annotations]
-    flags = np.zeros(len(crowd), np.uint8)
-    unclear = []
-    for row, value in enumerate(crowd):
-        if value == 1 and not isinstance(value, str):
-            flags[row] = CROWD
-        elif value != 0:
-            if (isinstance(value, str) and value != "0") or (isinstance(value, float) and value % 1):
-                raise DataError(
-                    escape(str(file)),
-                    f"annotations[{row}].iscrowd",
-                    "iscrowd-value",
-                    f"iscrowd is {escape(repr(value))}",
-                    "write 0 or 1",
-                )
-            unclear.append(row)
-    record_rows(
-        report,
-        "noted",
-        "iscrowd-default",
-        np.array(unclear, np.int64),
-        spot=box_spot,
-        reason=lambda _: "has no iscrowd of 0 or 1 and counts as 0",
-        hint="nothing needs to be done",
-    )
-    flags[np.array([a.ignore in (1, True) for a in annotations], bool)] |= IGNORED
-    return flags
-
-
-def _box_ids(
-    annotations: list[Annotation], owners: NDArray[np.int64], file: Path, report: DataReport
-) -> list[int | str]:
-    """Return the ids as written; repeated ones are noted, and refused when they are of two pictures."""
-    ids = [row if isinstance(a.id, UnsetType) else a.id for row, a in enumerate(annotations)]
-    if len(set(ids)) < len(ids):
-        first: dict[Id, int] = {}
-        for row, key in enumerate(ids):
-            other = first.setdefault(key, row)
-            if other == row:
-                continue
-            spot = Spot(str(file), f"annotations[{row}]")
-            if owners[other] != owners[row]:
-                raise DataError(
-                    escape(str(file)),
-                    spot.where,
-                    "box-id-repeated",
-                    f"the id {escape(str(key))} is that of annotations[{other}] too, of another picture",
-                    "give every annotation an id of its own",
-                )
-            record(report, "noted", "box-id-shared", spot, f"shares its id with annotations[{other}]", "none")
-    return [int(key) if isinstance(key, float) else key for key in ids]

@@ -14,33 +14,27 @@ import numpy as np
 from spnas.data.paths import Resolver
 from spnas.data.raw import UNKNOWN, RawData, Rejection, Spot
 from spnas.data.records import DIFFICULT, OCCLUDED, TRUNCATED, DataReport
-from spnas.data.source import read_source
 from spnas.data.tally import record
+from spnas.data.voc_folder import Home, all_stems, find_home, listed, lists, pictures
 from spnas.data.xml_tree import Element, numbers, read_xml
 from spnas.errors import DataError, escape
-from spnas.shelf import nearest
 
 LAYOUT = (
     "PASCAL VOC: Annotations/*.xml and JPEGImages/, with ImageSets/Main/train.txt and val.txt "
     "(or trainval.txt and test.txt) if it is divided; or a folder of .xml files beside their pictures"
 )
 WHOLE = "all"  # the split of a folder that is not divided
-PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 CORNERS = ("xmin", "ymin", "xmax", "ymax")
+UNSTATED = (np.nan, np.nan)
 
 
-class Home(msgspec.Struct, frozen=True):
-    """Where the parts of a VOC folder lie."""
+class Collected(msgspec.Struct, kw_only=True):
+    """What the files of a split say: `files`, `places` (of the XML) and `sizes` per picture, the rest per box."""
 
-    root: Path
-    annotations: Path
-    pictures: Path
-    lists: Path
-
-
-class Columns(msgspec.Struct, kw_only=True):
-    """Boxes as they are collected, file by file."""
-
+    report: DataReport
+    files: list[str] = []
+    places: list[Path] = []
+    sizes: list[tuple[float, float]] = []
     owner: list[int] = []
     numbers: list[list[float]] = []
     names: list[str | None] = []
@@ -50,22 +44,22 @@ class Columns(msgspec.Struct, kw_only=True):
 
 
 def recognise(path: Path) -> bool:
-    """Tell whether `path` (or the only folder in it) has XML files where VOC has them."""
-    return _home(path) is not None
+    """Tell whether `path` (or a folder in it) has XML files where VOC has them."""
+    return find_home(path) is not None
 
 
 def usual_split(path: Path, role: Literal["train", "val"]) -> str | None:
     """Return trainval and test where both are listed, else train and val; an undivided folder trains whole."""
-    home = _home(path)
-    listed = _lists(home) if home else []
-    if not listed:
+    home = find_home(path)
+    known = lists(home) if home else []
+    if not known:
         return WHOLE if role == "train" else None
-    official = {"trainval", "test"} <= set(listed)
+    official = {"trainval", "test"} <= set(known)
     order = {
         "train": ("trainval", "train") if official else ("train", "trainval"),
         "val": ("test", "val") if official else ("val", "test"),
     }
-    return next((name for name in order[role] if name in listed), None)
+    return next((name for name in order[role] if name in known), None)
 
 
 def read(path: Path, *, split: str) -> RawData:
@@ -73,178 +67,99 @@ def read(path: Path, *, split: str) -> RawData:
 
     Raises: DataError where one is missing or is not VOC.
     """
-    home = _home(path)
+    home = find_home(path)
     if home is None:
         raise DataError(escape(str(path)), "", "layout-unknown", "is no VOC folder", f"expected {LAYOUT}")
     source = home.lists / f"{split}.txt" if split != WHOLE else home.annotations
-    report = DataReport(source=str(source), format="voc")
-    stems = _listed(home, split) if split != WHOLE else _all_stems(home, report)
-    found = _pictures(home)
+    collected = Collected(report=DataReport(source=str(source), format="voc"))
+    stems = listed(home, split) if split != WHOLE else all_stems(home, collected.report)
+    found = pictures(home)
     documents = Resolver(home.annotations)
-    columns = Columns()
-    files: list[str] = []
-    places: list[Path] = []
-    stated = np.full((len(stems), 2), np.nan)
-    for row, stem in enumerate(stems):
+    for stem in stems:
         place = documents.place(f"{stem}.xml").path
         root = read_xml(place)
         if root.tag != "annotation":
-            raise DataError(
-                escape(str(place)),
-                f"line {root.line}",
-                "voc-root",
-                f"the root is <{escape(root.tag)}>",
-                "expected <annotation>",
-            )
-        files.append(_picture_of(home, stem, found, root, place, report))
-        places.append(place)
+            reason = f"the root is <{escape(root.tag)}>"
+            raise DataError(escape(str(place)), f"line {root.line}", "voc-root", reason, "expected <annotation>")
+        collected.files.append(_picture_of(home, stem, names=found.get(stem, [])))
+        collected.places.append(place)
+        _note_filename(collected, root)
         size = numbers(root.child("size"), ("width", "height"))
-        if size is not None and all(v >= 1 for v in size):  # some tools write 0 for "not known"
-            stated[row] = size
+        stated = size is not None and all(v >= 1 for v in size)  # some tools write 0 for "not known"
+        collected.sizes.append((size[0], size[1]) if size is not None and stated else UNSTATED)
         for element in root.children:
             if element.tag == "object":
-                _add_box(columns, element, row, place, report)
-    return _raw(home, source, split, report, columns, files, places, stems, stated)
+                _add_box(collected, element)
+    return _columns(collected, home, source=source, split=split)
 
 
-def _raw(
-    home: Home,
-    source: Path,
-    split: str,
-    report: DataReport,
-    columns: Columns,
-    files: list[str],
-    places: list[Path],
-    stems: list[str],
-    stated: "np.typing.NDArray[np.float64]",
-) -> RawData:
+def _columns(collected: Collected, home: Home, *, source: Path, split: str) -> RawData:
     """Put what was collected into arrays; the classes are the names that occur, sorted."""
-    classes = tuple(sorted({name for name in columns.names if name}))
+    names, files, places, spots = collected.names, collected.files, collected.places, collected.spots
+    classes = tuple(sorted({name for name in names if name}))
     index = {name: row for row, name in enumerate(classes)}
-    labels = [index[name] if name else UNKNOWN for name in columns.names]
-    corners = np.array(columns.numbers, np.float64).reshape(-1, 4)
+    corners = np.array(collected.numbers, np.float64).reshape(-1, 4)
     zero_based = np.flatnonzero((corners[:, :2] == 0).any(axis=1))
     if len(zero_based):
-        spot = columns.spots[int(zero_based[0])]
         reason = f"{len(zero_based):,} boxes begin at 0, which is left as it is: VOC counts from 1"
-        record(report, "noted", "voc-zero-based", spot, reason, "check which tool wrote the files")
+        hint = "check which tool wrote the files"
+        spot = spots[int(zero_based[0])]
+        record(collected.report, spot, outcome="noted", code="voc-zero-based", reason=reason, hint=hint)
     return RawData(
         source=source,
         split=split,
         format="voc",
         roots=(home.root,),
-        report=report,
+        report=collected.report,
         classes=classes,
         category_ids=tuple(range(1, len(classes) + 1)),
         files=files,
-        image_ids=list(stems),
-        stated=stated,
-        owner=np.array(columns.owner, np.int64),
+        image_ids=[place.stem.encode("utf-8", "backslashreplace").decode() for place in places],
+        stated=np.array(collected.sizes, np.float64).reshape(-1, 2),
+        owner=np.array(collected.owner, np.int64),
         numbers=corners,
         convention="voc",
-        labels=np.array(labels, np.int64),
-        flags=np.array(columns.flags, np.uint8),
+        labels=np.array([index[name] if name else UNKNOWN for name in names], np.int64),
+        flags=np.array(collected.flags, np.uint8),
         areas=None,
-        box_ids=list(range(1, len(labels) + 1)),
-        strangers={row: "(no name)" for row, name in enumerate(columns.names) if not name},
-        rejections=columns.rejections,
+        box_ids=list(range(1, len(names) + 1)),
+        strangers={row: "(no name)" for row, name in enumerate(names) if not name},
+        rejections=collected.rejections,
         picture_spot=lambda row: Spot(str(places[row]), files[row]),
-        box_spot=lambda row: columns.spots[row],
+        box_spot=lambda row: spots[row],
     )
 
 
-def _add_box(columns: Columns, element: Element, owner: int, place: Path, report: DataReport) -> None:
-    """Collect one object; what is missing in it is kept as a reason to leave it out."""
-    row = len(columns.owner)
+def _add_box(collected: Collected, element: Element) -> None:
+    """Collect one object of the last picture; what is missing in it is kept as a reason to leave it out."""
+    row = len(collected.owner)
     name = element.value("name") or None
     bounds = element.child("bndbox")
     corners = numbers(bounds, CORNERS)
-    spot = Spot(str(place), f"line {bounds.line if bounds else element.line}")
+    spot = Spot(str(collected.places[-1]), f"line {bounds.line if bounds else element.line}")
     if bounds is None:
-        columns.rejections[row] = Rejection("voc-no-box", "an object has no bndbox", "draw it or drop the object")
+        collected.rejections[row] = Rejection("voc-no-box", "an object has no bndbox", "draw it or drop the object")
     elif name is None:
-        columns.rejections[row] = Rejection("voc-no-name", "an object has no name", "name or drop it")
+        collected.rejections[row] = Rejection("voc-no-name", "an object has no name", "name or drop it")
     elif corners is None:
         reason = f"bndbox lacks one of {', '.join(CORNERS)}, or it is no number"
-        columns.rejections[row] = Rejection("box-not-four-numbers", reason, "mend or drop it")
+        collected.rejections[row] = Rejection("box-not-four-numbers", reason, "mend or drop it")
     difficult = element.value("difficult") or "0"
     if difficult not in ("0", "1"):
-        reason = f"difficult is {difficult!r} and counts as 0"
-        record(report, "noted", "voc-difficult-value", spot, reason, "write 0 or 1")
+        reason, code = f"difficult is {difficult!r} and counts as 0", "voc-difficult-value"
+        record(collected.report, spot, outcome="noted", code=code, reason=reason, hint="write 0 or 1")
     flags = DIFFICULT if difficult == "1" else 0
     flags |= TRUNCATED if element.value("truncated") == "1" else 0
     flags |= OCCLUDED if element.value("occluded") == "1" else 0
-    columns.owner.append(owner)
-    columns.numbers.append(corners or [np.nan] * 4)
-    columns.names.append(name)
-    columns.flags.append(flags)
-    columns.spots.append(spot)
+    collected.owner.append(len(collected.files) - 1)
+    collected.numbers.append(corners or [np.nan] * 4)
+    collected.names.append(name)
+    collected.flags.append(flags)
+    collected.spots.append(spot)
 
 
-def _home(path: Path) -> Home | None:
-    """Find the parts, in `path` or in the only folder inside it that looks like VOC."""
-    if not path.is_dir():
-        return None
-    for root in (path, *sorted(p for p in path.iterdir() if p.is_dir())):
-        annotations = root / "Annotations"
-        if annotations.is_dir() and any(annotations.glob("*.xml")):
-            pictures = next((root / n for n in ("JPEGImages", "images") if (root / n).is_dir()), annotations)
-            return Home(root, annotations, pictures, root / "ImageSets" / "Main")
-    if any(path.glob("*.xml")):
-        return Home(path, path, path, path / "ImageSets" / "Main")
-    return None
-
-
-def _lists(home: Home) -> list[str]:
-    return sorted(p.stem for p in home.lists.glob("*.txt")) if home.lists.is_dir() else []
-
-
-def _listed(home: Home, split: str) -> list[str]:
-    """Return the stems that ImageSets/Main lists for a split."""
-    known = _lists(home)
-    if split not in known:
-        raise DataError(
-            escape(str(home.lists)),
-            "",
-            "splits-unknown",
-            f"there is no split {escape(split)!r}",
-            nearest(split, known) if known else "leave out --train and --val",
-        )
-    lines = read_source(home.lists / f"{split}.txt").data.decode().splitlines()
-    stems = []
-    for line in lines:
-        name = line.strip()
-        head, _, mark = name.rpartition(" ")
-        if mark in ("-1", "0", "1") and head and not (home.annotations / f"{name}.xml").exists():
-            name = head.strip()  # lists of one class mark every name
-        if name:
-            stems.append(name)
-    return stems
-
-
-def _all_stems(home: Home, report: DataReport) -> list[str]:
-    """Return the stems of all XML files; pictures that have none are noted."""
-    stems = sorted(p.stem for p in home.annotations.glob("*.xml"))
-    for name in sorted(set(_pictures(home)) - set(stems)):
-        spot = Spot(str(home.pictures), name)
-        record(report, "noted", "voc-no-annotation", spot, "a picture has no .xml and is left out", "annotate it")
-    return stems
-
-
-def _pictures(home: Home) -> dict[str, list[str]]:
-    """Return the names of the picture files, by stem."""
-    found: dict[str, list[str]] = {}
-    for path in sorted(home.pictures.iterdir()):
-        if path.suffix.lower() in PICTURE_SUFFIXES:
-            found.setdefault(path.stem, []).append(path.name)
-    return found
-
-
-def _picture_of(
-    home: Home, stem: str, found: dict[str, list[str]], root: Element, place: Path, report: DataReport
-) -> str:
-    """Return the file, below the root, of the picture that an XML file belongs to: the one of its stem."""
-    names = found.get(stem, [])
+def _picture_of(home: Home, stem: str, *, names: list[str]) -> str:
+    """Return the file, below the root, of the picture whose stem an XML file has."""
     if len(names) > 1:
         raise DataError(
             escape(str(home.pictures)),
@@ -253,11 +168,18 @@ def _picture_of(
             f"{' and '.join(escape(n) for n in names)} share one .xml",
             "rename or remove one",
         )
-    written = root.value("filename") or ""
-    if written and Path(written.replace("\\", "/")).stem != stem and names:
-        spot = Spot(str(place), f"line {root.child('filename').line}")  # type: ignore[union-attr]
-        reason = f"names {written!r}; {names[0]!r} is used, by the name of the .xml"
-        record(report, "noted", "voc-filename", spot, reason, "nothing needs to be done")
     folder = home.pictures.relative_to(home.root).as_posix()
     name = names[0] if names else f"{stem}.jpg"
     return name if folder == "." else f"{folder}/{name}"
+
+
+def _note_filename(collected: Collected, root: Element) -> None:
+    """Note a file name inside that is not the one of the XML file itself, which counts."""
+    written = root.child("filename")
+    text = "" if written is None else written.text.strip()
+    place, file = collected.places[-1], collected.files[-1]
+    if written is not None and text and Path(text.replace("\\", "/")).stem != place.stem:
+        spot = Spot(str(place), f"line {written.line}")
+        reason = f"names {text!r}; {file!r} is used, by the name of the .xml"
+        hint = "nothing needs to be done"
+        record(collected.report, spot, outcome="noted", code="voc-filename", reason=reason, hint=hint)

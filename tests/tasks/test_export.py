@@ -1,0 +1,50 @@
+"""`spnas export backbone`: from a name, a folder or a file."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import spnas
+from spnas.errors import UsageError
+from spnas.tasks import export_backbone
+from spnas.tasks.export import describe
+
+SMALL = "basic: 8x1 / 16x1"
+
+
+def test_a_saved_model_goes_out_with_its_weights(tmp_path: Path) -> None:
+    """From the folder that save_pretrained wrote."""
+    model = spnas.create_model(SMALL)
+    spnas.save_pretrained(model, tmp_path / "model")
+    result = export_backbone(tmp_path / "model", out=tmp_path / "out")
+    assert result.trained
+    got = load_file(result.files.weights)
+    assert all(torch.equal(got[name], value) for name, value in model.backbone.state_dict().items())
+    assert Path(result.files.module).name == f"spnet_{model.backbone.arch.id}.py"
+
+
+def test_an_architecture_goes_out_with_fresh_weights_that_do_not_change(tmp_path: Path) -> None:
+    """The result says so, and torch's global generator is left alone."""
+    torch.manual_seed(5)
+    before = torch.random.get_rng_state()
+    first = export_backbone(SMALL, out=tmp_path / "a")
+    assert torch.equal(before, torch.random.get_rng_state())
+    assert export_backbone(SMALL, out=tmp_path / "b").files.weights_sha256 == first.files.weights_sha256
+    assert not first.trained
+    assert any("fresh weights" in line for line in describe(first))
+
+
+def test_weights_without_an_architecture_are_refused(tmp_path: Path) -> None:
+    """A .pth file says no more than names and shapes."""
+    torch.save(spnas.create_model(SMALL).backbone.state_dict(), tmp_path / "net.pth")
+    with pytest.raises(UsageError, match="does not say which architecture it belongs to"):
+        export_backbone(tmp_path / "net.pth", out=tmp_path)
+
+
+@pytest.mark.parametrize("source", ["runs/gone/best", "resnet5O", "x" * 3000])
+def test_what_is_neither_is_said_to_be_neither(source: str, tmp_path: Path) -> None:
+    """Neither a file nor an architecture."""
+    with pytest.raises(UsageError, match=r"\(nor is there a file or folder of that name\)$"):
+        export_backbone(source, out=tmp_path)
