@@ -1,13 +1,12 @@
 """Options of the rooms, composed into the settings of a study: what it is, once and for all."""
 
-import re
 from pathlib import Path
 
 import msgspec
 import torch
 
 from spnas.arch import Arch, parse
-from spnas.arch.published import PUBLISHED
+from spnas.arch.published import arch_of
 from spnas.arch.space import around, why_not
 from spnas.assess import Recipe, input_size
 from spnas.data.batches import Resize
@@ -19,7 +18,6 @@ from spnas.nets.cost import cost
 from spnas.search.budget import Budget
 from spnas.search.rival import scaled_resnet
 from spnas.search.settings import Plan, SearchSettings
-from spnas.shelf import nearest
 from spnas.train import settings as training
 
 SEARCH_VAL_SHARE = 0.2
@@ -74,7 +72,8 @@ def resize_for(preset: str, image_size: int | None, annotations: Annotations) ->
 
 def recipe_for(preset: str, resize: Resize, *, batch_size: int | None = None, detector: str = "faster_rcnn") -> Recipe:
     """Return how detectors are trained and judged under a preset."""
-    train_settings = training.PRESETS[preset]
+    cuda = torch.cuda.is_available()
+    train_settings = msgspec.structs.replace(training.PRESETS[preset], precision="bf16" if cuda else "fp32")
     if batch_size is not None:
         train_settings = msgspec.structs.replace(train_settings, batch_size=batch_size)
     return Recipe(
@@ -82,7 +81,7 @@ def recipe_for(preset: str, resize: Resize, *, batch_size: int | None = None, de
         detector_settings=nets.PRESETS[preset],
         train_settings=train_settings,
         resize=resize,
-        device="cuda" if torch.cuda.is_available() else "cpu",
+        device="cuda" if cuda else "cpu",
     )
 
 
@@ -118,18 +117,6 @@ def default_root(preset: str, size: tuple[int, int], budget: Budget | None) -> A
     assert budget.params is not None
     share = ROOT_SHARE_OF_BUDGET * budget.params
     return scaled_resnet(block, target=share, measure=lambda arch: cost(arch, *size).params, width=width)
-
-
-def arch_of(text: str) -> Arch:
-    """Read a published name, a notation or a code. Raises: UsageError when it is none of them."""
-    if text.strip() in PUBLISHED:
-        return PUBLISHED[text.strip()].arch
-    try:
-        return parse(text)
-    except UsageError as fault:
-        if re.fullmatch(r"[a-z0-9_]+", text.strip()):
-            raise UsageError(f"architecture {text!r}: no such name; {nearest(text, list(PUBLISHED))}") from None
-        raise fault
 
 
 def equal_cost_resnet(block: str, gmacs: float, size: tuple[int, int], width: int, stem: str = "pool") -> Arch:

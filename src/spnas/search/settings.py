@@ -22,10 +22,14 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     seeds: int
 
     @property
+    def final_steps_in_all(self) -> int:
+        """Steps of the final phase: finalists and one rival, over all seeds."""
+        return (self.finalists + 1) * self.seeds * self.final_steps
+
+    @property
     def most_steps(self) -> int:
-        """Return the steps of the whole plan if every other training of the search were a control."""
-        searched = self.root_steps + 2 * self.candidates * self.child_steps
-        return searched + (self.finalists + 1) * self.seeds * self.final_steps
+        """Steps of the whole plan if every other training of the search were a control."""
+        return self.root_steps + 2 * self.candidates * self.child_steps + self.final_steps_in_all
 
 
 class SearchSettings(msgspec.Struct, frozen=True, kw_only=True):

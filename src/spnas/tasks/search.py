@@ -42,7 +42,7 @@ from spnas.worker import make_work
 
 DEFAULT_HOURS = 1.0
 USUAL_SEEDS = 3
-OVERTIME = 1.5  # finals are not begun when a study took this many times its hours
+OVERTIME = 1.3  # a plan is cut short only when it takes this much longer than it was made for
 
 
 class SearchResult(msgspec.Struct, frozen=True, kw_only=True):
@@ -196,18 +196,18 @@ def _run(
         phase = partial(run_phase, study, crew, lag=settings.search.lag, workers=workers, watch=watcher)
         try:
             with talk.progress():
-                serial_share = 1 - _final_steps(settings.search.plan) / settings.search.plan.most_steps
-                limit = hours * 3600 * serial_share * 1.1 if hours else float("inf")
-                phase(
-                    lambda n, h: serial.propose(n, h, settings.search, cost_of),
-                    out_of_time=lambda: study.seconds > limit,
-                )
+                limit = hours * 3600 * OVERTIME if hours else float("inf")
+                serial_limit = limit * (1 - settings.search.plan.final_steps_in_all / settings.search.plan.most_steps)
+                if ledger.noted("finalists", Finalists) is None:  # else the serial phase is over, whatever ended it
+                    phase(
+                        lambda n, h: serial.propose(n, h, settings.search, cost_of),
+                        out_of_time=lambda: study.seconds > serial_limit,
+                    )
                 _refuse_dead_root(study)
                 chosen, rival = _finalists(study, settings, size)
-                over = hours * 3600 * OVERTIME if hours else float("inf")
                 phase(
                     lambda n, h: final.propose(n, h, settings.search, chosen=chosen, rival=rival),
-                    out_of_time=lambda: study.seconds > over,
+                    out_of_time=lambda: study.seconds > limit,
                 )
             crew.close()
         except BaseException:
@@ -235,10 +235,6 @@ def _run(
 def _cost_of(arch: Arch, *, size: tuple[int, int]) -> tuple[float, int]:
     spent = cost(arch, *size)
     return spent.gmacs, spent.params
-
-
-def _final_steps(plan: Plan) -> int:
-    return (plan.finalists + 1) * plan.seeds * plan.final_steps
 
 
 def _refuse_dead_root(study: Study) -> None:

@@ -6,8 +6,9 @@ from pathlib import Path
 import msgspec
 
 from spnas.arch import Candidate
+from spnas.arch.published import arch_of
 from spnas.assess import Materials, Recipe, assess, threads
-from spnas.config import DataChoice, arch_of, data_name, preset_for, recipe_for, resize_for
+from spnas.config import DataChoice, data_name, preset_for, recipe_for, resize_for
 from spnas.data.batches import Pictures
 from spnas.errors import UsageError
 from spnas.runs.files import write_atomic
