@@ -21,7 +21,7 @@ from spnas.config import (
 )
 from spnas.data.batches import Pictures
 from spnas.data.records import DataSet
-from spnas.errors import IntegrityError, UsageError
+from spnas.errors import UsageError
 from spnas.nets.cost import cost
 from spnas.pace import ROOT_PER_CHILD, plan_for, seconds_per_step
 from spnas.runs import executors
@@ -36,6 +36,7 @@ from spnas.study import Study, run_phase
 from spnas.talk import Talk, duration
 from spnas.tasks.finish import finish
 from spnas.tasks.page import Told
+from spnas.tasks.resume import begin_or_go_on, stored_settings
 from spnas.tasks.source import choose, open_for
 from spnas.tasks.watch import Watcher
 from spnas.worker import make_work
@@ -80,6 +81,8 @@ def search(
     train: str | None = None,
     val: str | None = None,
     max_bad: float = 0.01,
+    allow_outside: str | Path | None = None,
+    allow_overlap: bool = False,
     talk: Talk | None = None,
 ) -> SearchResult:
     """Search, or go on with the search that `out` holds; with no `data`, on generated pictures.
@@ -87,7 +90,15 @@ def search(
     Raises: UsageError, DataError, StudyInUseError, ResourceError, IntegrityError: each says what to do in one line.
     """
     talk = talk or Talk(quiet=True)
-    choice = choose(data, format=format, train=train, val=val, max_bad=max_bad)
+    choice = choose(
+        data,
+        format=format,
+        train=train,
+        val=val,
+        max_bad=max_bad,
+        allow_outside=allow_outside,
+        allow_overlap=allow_overlap,
+    )
     folder = RunFolder(out or Path("runs") / data_name(choice))
     parsed = parse_budget(budget) if budget else None
     opened = open_for(choice, talk)
@@ -96,7 +107,7 @@ def search(
     resize = resize_for(kind, image_size, opened.train)
     recipe = recipe_for(kind, resize, batch_size=batch_size)
     with folder.lock():
-        stored = msgspec.json.decode(folder.settings(), type=StudySettings) if folder.begun else None
+        stored = stored_settings(folder, StudySettings)
         size = size_of(opened.train, resize)
         compose = partial(search_settings, preset=kind, size=size, budget=parsed, root=root, seed=seed)
         plan = _plan(stored, quick=data is None and hours is None, candidates=candidates, steps=steps, seeds=seeds)
@@ -116,10 +127,7 @@ def search(
         settings = StudySettings(
             data=choice, fingerprint=opened.fingerprint, preset=kind, recipe=recipe, search=compose(plan=plan)
         )
-        if stored is None:
-            folder.begin(msgspec.json.encode(settings))
-        else:
-            _refuse_other(settings, stored, folder)
+        begin_or_go_on(folder, settings, stored)
         _introduce(settings, size, talk)
         return _run(folder, settings, opened, hours=hours, workers=workers, executor=executor, talk=talk)
 
@@ -138,31 +146,6 @@ def _plan(
     if steps is not None:
         changes["child_steps"] = max(1, round(steps / ROOT_PER_CHILD))
     return msgspec.structs.replace(plan, **{k: v for k, v in changes.items() if v is not None})
-
-
-def _refuse_other(asked: StudySettings, stored: StudySettings, folder: RunFolder) -> None:
-    """Make sure that a study goes on with the settings and the data it began with."""
-    if asked.fingerprint != stored.fingerprint and asked.data == stored.data:
-        raise IntegrityError(
-            f"{folder.root}: the data are not those the study began with (pictures or annotations changed); "
-            "restore them, or start a new study with --out"
-        )
-    if asked != stored:
-        fields = _differences(msgspec.to_builtins(asked), msgspec.to_builtins(stored), "")
-        raise UsageError(
-            f"{folder.root} holds a study with other settings ({'; '.join(fields[:4])}); "
-            "give the same options to go on with it, or another --out"
-        )
-
-
-def _differences(asked: object, stored: object, where: str) -> list[str]:
-    if isinstance(asked, dict) and isinstance(stored, dict):
-        return [
-            line
-            for key in sorted(asked.keys() | stored.keys())
-            for line in _differences(asked.get(key), stored.get(key), f"{where}.{key}".strip("."))
-        ]
-    return [] if asked == stored else [f"{where} is {stored!r}, not {asked!r}"]
 
 
 def _introduce(settings: StudySettings, size: tuple[int, int], talk: Talk) -> None:

@@ -16,6 +16,8 @@ def open_for(choice: DataChoice, talk: Talk) -> DataSet:
         train=choice.train,
         val=choice.val,
         max_bad=choice.max_bad,
+        allow_outside=Path(choice.allow_outside) if choice.allow_outside else None,
+        allow_overlap=choice.allow_overlap,
     )
     for part in (data.train, data.val):
         talk.say(f"{part.name}: {len(part)} pictures, {len(part.labels)} boxes, {len(part.classes)} classes")
@@ -37,8 +39,22 @@ def findings_of(reports: tuple[DataReport, ...]) -> list[str]:
 
 
 def choose(
-    data: str | Path | None, *, format: str | None, train: str | None, val: str | None, max_bad: float
+    data: str | Path | None,
+    *,
+    format: str | None,
+    train: str | None,
+    val: str | None,
+    max_bad: float,
+    allow_outside: str | Path | None = None,
+    allow_overlap: bool = False,
 ) -> DataChoice:
-    """Turn what was typed into a record; a path becomes absolute, so that a study finds it from anywhere."""
-    path = str(Path(data).absolute()) if data is not None else None
-    return DataChoice(path=path, format=format, train=train, val=val, max_bad=max_bad)
+    """Turn what was typed into a record; paths become absolute, so that a study finds them from anywhere."""
+    return DataChoice(
+        path=str(Path(data).absolute()) if data is not None else None,
+        format=format,
+        train=train,
+        val=val,
+        max_bad=max_bad,
+        allow_outside=str(Path(allow_outside).absolute()) if allow_outside is not None else None,
+        allow_overlap=allow_overlap,
+    )

@@ -14,6 +14,7 @@ from spnas.errors import UsageError
 from spnas.runs.files import write_atomic
 from spnas.runs.folder import RunFolder
 from spnas.talk import Part, Talk, duration
+from spnas.tasks.resume import begin_or_go_on, stored_settings
 from spnas.tasks.source import choose, open_for
 from spnas.train.loop import Diverged
 from spnas.train.weights import load_model, write_bundle
@@ -21,7 +22,7 @@ from spnas.train.weights import load_model, write_bundle
 DEFAULT_EPOCHS = 36
 
 
-class TrainRun(msgspec.Struct, frozen=True, kw_only=True):
+class TrainRun(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What a training is, once and for all."""
 
     data: DataChoice
@@ -59,6 +60,8 @@ def train(
     train: str | None = None,
     val: str | None = None,
     max_bad: float = 0.01,
+    allow_outside: str | Path | None = None,
+    allow_overlap: bool = False,
     talk: Talk | None = None,
 ) -> TrainResult:
     """Train `arch` from scratch and judge it on val; the same call goes on with a training that was interrupted.
@@ -69,7 +72,15 @@ def train(
     if steps is not None and steps < 1:
         raise UsageError(f"--steps {steps}: give at least 1")
     parsed = arch_of(arch)
-    choice = choose(data, format=format, train=train, val=val, max_bad=max_bad)
+    choice = choose(
+        data,
+        format=format,
+        train=train,
+        val=val,
+        max_bad=max_bad,
+        allow_outside=allow_outside,
+        allow_overlap=allow_overlap,
+    )
     folder = RunFolder(out or Path("runs") / f"train-{data_name(choice)}-{parsed.id}")
     opened = open_for(choice, talk)
     kind = preset_for(preset)
@@ -78,7 +89,7 @@ def train(
     steps = steps or max(1, DEFAULT_EPOCHS * len(opened.train) // recipe.train_settings.batch_size)
     run = TrainRun(data=choice, fingerprint=opened.fingerprint, arch=parsed.text, recipe=recipe, steps=steps, seed=seed)
     with folder.lock():
-        folder.begin(msgspec.json.encode(run))
+        begin_or_go_on(folder, run, stored_settings(folder, TrainRun))
         learn, judge = Pictures(opened.train, resize), Pictures(opened.val, resize)
         if not (folder.best / "manifest.json").exists():
             materials = Materials(train=learn, search_val=judge, whole_train=learn, val=judge)

@@ -1,0 +1,67 @@
+"""Going on with what a folder holds, or beginning it: the same settings and the same data, or a refusal by name."""
+
+from typing import TypeVar
+
+import msgspec
+
+from spnas.config import DataChoice
+from spnas.errors import IntegrityError, UsageError
+from spnas.runs.folder import RunFolder
+
+NAMED = 4  # differences named in a refusal
+S = TypeVar("S", bound=msgspec.Struct)
+
+
+def stored_settings(folder: RunFolder, kind: type[S]) -> S | None:
+    """Return the settings that `folder` began with, None where nothing was begun.
+
+    Raises: UsageError when it holds something of another kind.
+    """
+    if not folder.begun:
+        return None
+    try:
+        return msgspec.json.decode(folder.settings(), type=kind)
+    except msgspec.ValidationError:
+        raise UsageError(
+            f"{folder.root} holds something else than what this command makes; give another --out"
+        ) from None
+
+
+def begin_or_go_on(folder: RunFolder, asked: msgspec.Struct, stored: msgspec.Struct | None) -> None:
+    """Write `asked` down as the settings of `folder`, or make sure that they are those it began with.
+
+    Raises: IntegrityError when the data changed; UsageError naming what else differs.
+    """
+    if stored is None:
+        folder.begin(msgspec.json.encode(asked))
+        return
+    if asked == stored:
+        return
+    if _data(asked) == _data(stored) and _fingerprint(asked) != _fingerprint(stored):
+        raise IntegrityError(
+            f"{folder.root}: the data are not those it began with (pictures or annotations changed); "
+            "restore them, or begin anew with another --out"
+        )
+    fields = _differences(msgspec.to_builtins(asked), msgspec.to_builtins(stored), "")
+    raise UsageError(
+        f"{folder.root} was begun with other settings ({'; '.join(fields[:NAMED])}); "
+        "give the same options to go on with it, or another --out"
+    )
+
+
+def _data(settings: msgspec.Struct) -> DataChoice | None:
+    return getattr(settings, "data", None)
+
+
+def _fingerprint(settings: msgspec.Struct) -> str | None:
+    return getattr(settings, "fingerprint", None)
+
+
+def _differences(asked: object, stored: object, where: str) -> list[str]:
+    if isinstance(asked, dict) and isinstance(stored, dict):
+        return [
+            line
+            for key in sorted(asked.keys() | stored.keys())
+            for line in _differences(asked.get(key), stored.get(key), f"{where}.{key}".strip("."))
+        ]
+    return [] if asked == stored else [f"{where} is {stored!r}, not {asked!r}"]
