@@ -23,6 +23,8 @@ from spnas.runs.executors import Executor, MakeWork, WorkerDied, WorkFailed
 _SECONDS_BETWEEN_LOOKS = 0.1
 _SECONDS_TO_BE_KILLED = 2.0
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
+# Tensors come and go at every step: glibc is to keep their memory, not to give it back and fault it in again.
+_KEEP_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(1 << 32), "MALLOC_TRIM_THRESHOLD_": str(1 << 33)}
 _START = (
     "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from spnas.runs.child import main; main(sys.argv[2:])"
 )
@@ -51,7 +53,7 @@ def open(
         raise ValueError(f"{workers} workers; at least 1 is needed")
     if make_work.__module__ == "__main__" or "." in make_work.__qualname__:
         raise ValueError(f"{make_work!r} cannot be found by name; use a top-level function of an importable module")
-    environment = os.environ | dict.fromkeys(_THREAD_VARIABLES, str(threads))
+    environment = {**_KEEP_MEMORY, **os.environ, **dict.fromkeys(_THREAD_VARIABLES, str(threads))}
     arguments = [make_work.__module__, make_work.__qualname__, folder]
     return _Slots(arguments, environment, workers=workers, seconds_limit=seconds_limit)
 
