@@ -15,7 +15,7 @@ RANKS = [
     {"arch"},
     {"data", "nets", "search", "runs"},
     {"morph", "train", "evaluate", "export", "report", "study"},
-    {"assess", "hub"},
+    {"assess", "hub", "latency"},
     {"config", "pace", "models"},
     {"worker", "adapters", "timm"},
     {"tasks"},

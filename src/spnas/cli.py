@@ -45,6 +45,10 @@ Format = Annotated[str | None, typer.Option("--format", help="Data format; recog
 Train = Annotated[str | None, typer.Option("--train", help="Name of the split to learn from.")]
 Val = Annotated[str | None, typer.Option("--val", help="Name of the split to judge on.")]
 MaxBad = Annotated[float, typer.Option("--max-bad", min=0, max=1, help="Share of records that may be quarantined.")]
+Outside = Annotated[
+    Path | None, typer.Option("--allow-outside", help="Another folder in which pictures may lie, by whatever name.")
+]
+Overlap = Annotated[bool, typer.Option("--allow-overlap", help="Let train and val share pictures.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Say nothing on stderr but errors.")]
 
@@ -52,7 +56,10 @@ Quiet = Annotated[bool, typer.Option("--quiet", help="Say nothing on stderr but 
 @app.command()
 def search(
     data: Data = None,
-    budget: Annotated[str | None, typer.Option("--budget", help="6GMAC, 300MMAC or 2.5Mparams.")] = None,
+    budget: Annotated[
+        str | None,
+        typer.Option("--budget", help="6GMAC, 2.5Mparams, 12ms or 300MiB for a picture at the input size."),
+    ] = None,
     hours: Annotated[float | None, typer.Option("--hours", min=0, help="How long the whole may take.")] = None,
     candidates: Annotated[int | None, typer.Option("--candidates", min=1, help="How many nets to try.")] = None,
     steps: Annotated[
@@ -71,6 +78,8 @@ def search(
     train: Train = None,
     val: Val = None,
     max_bad: MaxBad = 0.01,
+    allow_outside: Outside = None,
+    allow_overlap: Overlap = False,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -97,6 +106,8 @@ def search(
         train=train,
         val=val,
         max_bad=max_bad,
+        allow_outside=allow_outside,
+        allow_overlap=allow_overlap,
         talk=_talk(quiet),
     )
     _print(result, describe, json=json)
@@ -122,6 +133,8 @@ def train(
     train: Train = None,
     val: Val = None,
     max_bad: MaxBad = 0.01,
+    allow_outside: Outside = None,
+    allow_overlap: Overlap = False,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -144,6 +157,8 @@ def train(
         train=train,
         val=val,
         max_bad=max_bad,
+        allow_outside=allow_outside,
+        allow_overlap=allow_overlap,
         talk=_talk(quiet),
     )
     _print(result, describe, json=json)
@@ -151,18 +166,29 @@ def train(
 
 @app.command()
 def evaluate(
-    model: Annotated[Path, typer.Argument(help="A folder such as runs/NAME/best, or a .safetensors file of ours.")],
+    model: Annotated[
+        Path,
+        typer.Argument(
+            help="A folder such as runs/NAME/best, a .safetensors file of ours, or detections made elsewhere: "
+            "COCO results or BDD100K frames (.json), or a folder of EuroCity Persons files."
+        ),
+    ],
     data: Data = None,
     metric: Annotated[str, typer.Option("--metric", help="Names from 'spnas list metrics', comma between.")] = "coco",
     results: Annotated[Path | None, typer.Option("--results", help="Write detections there, as COCO results.")] = None,
+    pictures: Annotated[
+        bool, typer.Option("--pictures/--no-pictures", help="Whether pictures are there; detections can do without.")
+    ] = True,
     format: Format = None,
     train: Train = None,
     val: Val = None,
     max_bad: MaxBad = 0.01,
+    allow_outside: Outside = None,
+    allow_overlap: Overlap = False,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Judge a model on the val pictures of a data set."""
+    """Judge a model, or detections made elsewhere, on the val pictures of a data set."""
     from spnas import tasks
     from spnas.tasks.evaluate import describe
 
@@ -171,10 +197,13 @@ def evaluate(
         data=data,
         metric=tuple(name.strip() for name in metric.split(",")),
         results=results,
+        pictures=pictures,
         format=format,
         train=train,
         val=val,
         max_bad=max_bad,
+        allow_outside=allow_outside,
+        allow_overlap=allow_overlap,
         talk=_talk(quiet),
     )
     _print(result, describe, json=json)
@@ -207,7 +236,10 @@ def doctor(
     train: Train = None,
     val: Val = None,
     max_bad: MaxBad = 0.01,
+    allow_outside: Outside = None,
+    allow_overlap: Overlap = False,
     decode: Annotated[bool, typer.Option(help="Decode every picture whole.")] = True,
+    html: Annotated[Path | None, typer.Option("--html", help="Write a page about the data there.")] = None,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -216,7 +248,16 @@ def doctor(
     from spnas.tasks.doctor import describe
 
     diagnosis = tasks.doctor(
-        data, format=format, train=train, val=val, max_bad=max_bad, decode=decode, talk=_talk(quiet)
+        data,
+        format=format,
+        train=train,
+        val=val,
+        max_bad=max_bad,
+        allow_outside=allow_outside,
+        allow_overlap=allow_overlap,
+        decode=decode,
+        html=html,
+        talk=_talk(quiet),
     )
     _print(diagnosis, describe, json=json)
     if diagnosis.refused:

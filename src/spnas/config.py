@@ -1,5 +1,7 @@
 """Options of the rooms, composed into the settings of a study: what it is, once and for all."""
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -12,11 +14,14 @@ from spnas.assess import Recipe, input_size
 from spnas.data.batches import Resize
 from spnas.data.records import Annotations
 from spnas.errors import UsageError
+from spnas.latency import LatencyTable
 from spnas.nets import settings as nets
 from spnas.nets.blocks import block_kind
 from spnas.nets.cost import cost
-from spnas.search.budget import Budget
-from spnas.search.rival import scaled_resnet
+from spnas.nets.memory import activation_mib
+from spnas.search.budget import Budget, Spent
+from spnas.search.history import CostOf
+from spnas.search.rival import matched, scaled_resnet
 from spnas.search.settings import Plan, SearchSettings
 from spnas.train import settings as training
 
@@ -24,6 +29,7 @@ SEARCH_VAL_SHARE = 0.2
 ROOT_SHARE_OF_BUDGET = 0.6
 BUDGET_OVER_ROOT = 2.0
 DEFAULT_BLOCK = {"small": "basic", "standard": "bottleneck"}
+DEFAULT_ROOT = {"small": "basic: 16x2 / 32x2 / 64x2 / 128x2", "standard": "r_111-2111-211111-211"}
 BASE_WIDTH = {"small": 16, "standard": 64}
 CPU_IMAGE_SIZE = 320
 QUICK = Plan(candidates=10, root_steps=600, child_steps=60, final_steps=800, finalists=1, seeds=2)
@@ -37,10 +43,15 @@ class DataChoice(msgspec.Struct, frozen=True, kw_only=True):
     train: str | None = None
     val: str | None = None
     max_bad: float = 0.01
+    allow_outside: str | None = None
+    allow_overlap: bool = False
 
 
 class StudySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A study; the same settings and the same data give the same ledger."""
+    """A study; the same settings and the same data give the same ledger.
+
+    latency: what milliseconds are told from, where the budget is in milliseconds.
+    """
 
     schema: int = 1
     data: DataChoice
@@ -49,6 +60,7 @@ class StudySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     recipe: Recipe
     search: SearchSettings
     search_val_share: float = SEARCH_VAL_SHARE
+    latency: LatencyTable | None = None
 
 
 def preset_for(name: str | None) -> str:
@@ -85,21 +97,49 @@ def recipe_for(preset: str, resize: Resize, *, batch_size: int | None = None, de
     )
 
 
+def spend(
+    arch: Arch,
+    *,
+    size: tuple[int, int],
+    milliseconds: Callable[[Arch], float] | None = None,
+    memory: bool = False,
+) -> Spent:
+    """Return what `arch` costs at this height and width in pixels; time by `milliseconds`, memory when asked for."""
+    counted = cost(arch, *size)
+    return Spent(
+        gmacs=counted.gmacs,
+        params=counted.params,
+        milliseconds=milliseconds(arch) if milliseconds else None,
+        mib=activation_mib(arch, *size) if memory else None,
+    )
+
+
 def search_settings(
-    *, preset: str, size: tuple[int, int], budget: Budget | None, root: str | None, plan: Plan, seed: int
+    *,
+    preset: str,
+    size: tuple[int, int],
+    budget: Budget | None,
+    root: str | None,
+    plan: Plan,
+    seed: int,
+    time: Callable[[Arch], float] | None = None,
 ) -> SearchSettings:
     """Settle where a search begins and what it may cost; `size` is the input's height and width in pixels.
 
+    time: of a whole net in milliseconds, wanted when the budget is in milliseconds.
+
     Raises: UsageError when the root is over the budget, or no net is as small as that.
     """
-    arch = arch_of(root) if root else default_root(preset, size, budget)
-    spent = cost(arch, *size)
+    memory = budget is not None and budget.mib is not None
+    cost_of: CostOf = partial(spend, size=size, milliseconds=time, memory=memory)
+    arch = arch_of(root) if root else default_root(preset, size, budget, cost_of)
+    spent = cost_of(arch)
     if budget is None:
         budget = Budget(gmacs=BUDGET_OVER_ROOT * spent.gmacs)
-    if budget.exceeded(spent.gmacs, spent.params):
+    if budget.exceeded(spent):
         raise UsageError(
-            f"the root {arch.text!r} costs {spent.gmacs:.3g} GMAC and {spent.params / 1e6:.3g}M params at "
-            f"{size[1]}x{size[0]}, more than --budget {budget}; raise the budget or give a smaller --root"
+            f"the root {arch.text!r} costs {spent} at {size[1]}x{size[0]}, more than --budget {budget}; "
+            "raise the budget or give a smaller --root"
         )
     space = around(arch)
     if reason := why_not(arch, space):
@@ -107,16 +147,25 @@ def search_settings(
     return SearchSettings(root=arch, space=space, budget=budget, plan=plan, seed=seed)
 
 
-def default_root(preset: str, size: tuple[int, int], budget: Budget | None) -> Arch:
+def default_root(preset: str, size: tuple[int, int], budget: Budget | None, cost_of: CostOf) -> Arch:
     """Return a ResNet at about 60 % of the budget, or a plain small one where there is no budget."""
     block, width = DEFAULT_BLOCK[preset], BASE_WIDTH[preset]
+    plain = parse(DEFAULT_ROOT[preset])
     if budget is None:
-        return parse({"small": "basic: 16x2 / 32x2 / 64x2 / 128x2", "standard": "r_111-2111-211111-211"}[preset])
-    if budget.gmacs is not None:
-        return equal_cost_resnet(block, ROOT_SHARE_OF_BUDGET * budget.gmacs, size, width)
-    assert budget.params is not None
-    share = ROOT_SHARE_OF_BUDGET * budget.params
-    return scaled_resnet(block, target=share, measure=lambda arch: cost(arch, *size).params, width=width)
+        return plain
+
+    def share(arch: Arch) -> float:
+        return budget.share(cost_of(arch))
+
+    if budget.milliseconds is None:
+        step = block_kind(block).WIDTH_STEP
+        return scaled_resnet(block, target=ROOT_SHARE_OF_BUDGET, measure=share, width=width, width_step=step)
+    return matched(
+        ROOT_SHARE_OF_BUDGET,
+        scaled=lambda gmacs: equal_cost_resnet(block, gmacs, size, width),
+        measure=share,
+        start=cost(plain, *size).gmacs,
+    )
 
 
 def equal_cost_resnet(block: str, gmacs: float, size: tuple[int, int], width: int, stem: str = "pool") -> Arch:
@@ -129,6 +178,16 @@ def equal_cost_resnet(block: str, gmacs: float, size: tuple[int, int], width: in
         width_step=block_kind(block).WIDTH_STEP,
         stem=stem,
     )
+
+
+def rival_of(arch: Arch, size: tuple[int, int], width: int, time: Callable[[Arch], float] | None = None) -> Arch:
+    """Return the uniformly scaled ResNet that costs as many GMACs as `arch`, or with `time` as many milliseconds."""
+    gmacs = cost(arch, *size).gmacs
+
+    def scaled(target: float) -> Arch:
+        return equal_cost_resnet(arch.block, target, size, width, arch.stem)
+
+    return scaled(gmacs) if time is None else matched(time(arch), scaled=scaled, measure=time, start=gmacs)
 
 
 def size_of(annotations: Annotations, resize: Resize) -> tuple[int, int]:

@@ -39,6 +39,8 @@ def make_work(folder: str) -> Callable[[bytes], bytes]:
         train=choice.train,
         val=choice.val,
         max_bad=choice.max_bad,
+        allow_outside=Path(choice.allow_outside) if choice.allow_outside else None,
+        allow_overlap=choice.allow_overlap,
     )
     materials = materials_for(data, settings)
 

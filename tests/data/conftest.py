@@ -1,6 +1,8 @@
 """Small data sets that the tests write for themselves, and damage."""
 
 import json
+import re
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,6 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+
+from spnas.data.open import open_data
+from spnas.data.records import DataSet
+from spnas.errors import DataError
 
 WIDTH, HEIGHT = 60, 40
 Document = dict[str, Any]
@@ -100,6 +106,137 @@ def voc(tmp_path: Path) -> Callable[..., Path]:
         return folder
 
     return build
+
+
+def bdd_document(pictures: int, first: int = 1) -> list[dict[str, Any]]:
+    """Every picture has a car and a bus, in the places of `coco_document`'s cat and dog."""
+    boxes = [("car", (5, 4, 15, 12)), ("bus", (30, 20, 50, 32))]
+    return [
+        {
+            "name": f"{i}.png",
+            "labels": [
+                {"id": f"{i}-{n}", "category": name, "box2d": dict(zip(("x1", "y1", "x2", "y2"), box, strict=True))}
+                for n, (name, box) in enumerate(boxes)
+            ],
+        }
+        for i in range(first, first + pictures)
+    ]
+
+
+@pytest.fixture
+def bdd(tmp_path: Path) -> Callable[..., Path]:
+    """Return a function that writes a BDD100K folder (2020) as `coco` does; `change` likewise."""
+
+    def build(change: Callable[[Any, Path], bytes | None] | None = None) -> Path:
+        folder = tmp_path / "data"
+        for split, count, first in (("train", 4, 1), ("val", 2, 11)):
+            document = bdd_document(count, first)
+            for frame in document:
+                write_picture(folder / "images" / "100k" / split / frame["name"], seed=int(frame["name"][:-4]))
+            text = None
+            if split == "train" and change is not None:
+                text = change(document, folder)
+            target = folder / "labels" / "det_20" / f"det_{split}.json"
+            target.parent.mkdir(parents=True, exist_ok=True)
+            if not target.exists() and not target.is_symlink():
+                target.write_bytes(json.dumps(document).encode() if text is None else text)
+        return folder
+
+    return build
+
+
+def ecp_node(identity: str = "pedestrian", box: tuple[float, ...] = (5, 4, 15, 12), **more: Any) -> dict[str, Any]:
+    corners = dict(zip(("x0", "y0", "x1", "y1"), box, strict=True))
+    return {"identity": identity, **corners, "tags": [], "children": [], **more}
+
+
+def ecp_frame(*nodes: dict[str, Any]) -> dict[str, Any]:
+    return {"identity": "frame", "imagewidth": WIDTH, "imageheight": HEIGHT, "tags": [], "children": list(nodes)}
+
+
+@pytest.fixture
+def ecp(tmp_path: Path) -> Callable[..., Path]:
+    """Return a function that writes an ECP folder: 4 and 2 pictures, each with a pedestrian and a rider.
+
+    `change(frame, folder)` may alter the frame of train/Köln/Köln_1, or return the bytes to write instead.
+    """
+
+    def build(change: Callable[[Any, Path], bytes | None] | None = None) -> Path:
+        folder = tmp_path / "data"
+        places = [("train", "Köln"), ("train", "Köln"), ("train", "lyon"), ("train", "lyon")]
+        for number, (split, city) in enumerate([*places, ("val", "rome"), ("val", "rome")], start=1):
+            stem = f"{city}_{number}"
+            write_picture(folder / "img" / split / city / f"{stem}.png", seed=number)
+            frame = ecp_frame(ecp_node(), ecp_node("rider", (30, 20, 50, 32)))
+            text = change(frame, folder) if number == 1 and change is not None else None
+            target = folder / "labels" / split / city / f"{stem}.json"
+            target.parent.mkdir(parents=True, exist_ok=True)
+            if not target.exists() and not target.is_symlink():
+                target.write_bytes(json.dumps(frame).encode() if text is None else text)
+        return folder
+
+    return build
+
+
+YOLO_CAT, YOLO_DOG = "0 0.16666667 0.2 0.16666667 0.2", "1 0.66666667 0.65 0.33333333 0.3"
+YOLO_YAML = "path: .\ntrain: images/train\nval: images/val\nnc: 2\nnames: [cat, dog]\n"
+
+
+@pytest.fixture
+def yolo(tmp_path: Path) -> Callable[..., Path]:
+    """Return a function that writes a YOLO folder of 4 and 2 pictures, a cat and a dog in each.
+
+    `text` replaces train/1.txt, `yaml` data.yaml; `change(folder)` may do anything afterwards.
+    """
+
+    def build(
+        *, text: str | bytes | None = None, yaml: str | bytes = YOLO_YAML, change: Callable[[Path], Any] | None = None
+    ) -> Path:
+        folder = tmp_path / "data"
+        for split, numbers in (("train", range(1, 5)), ("val", range(11, 13))):
+            for number in numbers:
+                write_picture(folder / "images" / split / f"{number}.png", seed=number)
+                written: str | bytes = f"{YOLO_CAT}\n{YOLO_DOG}\n"
+                if number == 1 and text is not None:
+                    written = text
+                target = folder / "labels" / split / f"{number}.txt"
+                target.parent.mkdir(parents=True, exist_ok=True)
+                target.write_bytes(written.encode() if isinstance(written, str) else written)
+        (folder / "data.yaml").write_bytes(yaml.encode() if isinstance(yaml, str) else yaml)
+        if change is not None:
+            change(folder)
+        return folder
+
+    return build
+
+
+def check_refused(folder: Path, code: str, match: str = "") -> None:
+    """One line that names the file, within half a second, and nothing of the data is touched."""
+    before = contents(folder)
+    begun = time.process_time()
+    with pytest.raises(DataError, match=re.escape(f"[{code}]")) as caught:
+        open_data(folder)
+    assert time.process_time() - begun < 0.5
+    message = str(caught.value)
+    assert message.isprintable()
+    assert str(folder) in message
+    assert re.search(match, message), message
+    assert caught.value.code == code
+    assert contents(folder) == before
+
+
+def check_conserved(data: DataSet) -> None:
+    """No box is lost from the count, and those that are left can be trained on."""
+    for report, part in ((data.reports[0], data.train), (data.reports[-1], data.val)):
+        counts = report.per_class.values()
+        assert all(c.read == c.used + c.ignored + c.quarantined for c in counts)
+        if len(data.reports) == 2:
+            assert sum(c.used + c.ignored for c in counts) == len(part.boxes)
+        assert np.isfinite(part.boxes).all()
+        assert (part.boxes[:, 2:] > part.boxes[:, :2]).all()
+        assert (part.boxes >= 0).all()
+        assert (part.boxes <= np.repeat(np.tile(part.sizes, 2), np.diff(part.first), axis=0)).all()
+        assert ((part.labels >= 0) & (part.labels < len(part.classes))).all()
 
 
 def contents(folder: Path) -> dict[str, tuple[int, bytes]]:

@@ -10,14 +10,23 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
+from PIL import Image
 
 from spnas.data import decoding
-from spnas.data.decoding import undecodable
-from spnas.data.doctor import Diagnosis, examine, propose_preset, propose_size
+from spnas.data.alike import NEAR, alike, look
+from spnas.data.decoding import decode_all
+from spnas.data.doctor import Diagnosis
+from spnas.data.doctor import examine as examine_all
 from spnas.data.open import open_data
+from spnas.data.propose import propose_anchors, propose_preset, propose_size
+from spnas.data.records import CROWD
 from spnas.errors import UsageError
 
 from .conftest import Document, write_picture
+
+
+def examine(*args: Any, **options: Any) -> Diagnosis:
+    return examine_all(*args, **options).diagnosis
 
 
 def codes(diagnosis: Diagnosis, severity: str) -> set[str]:
@@ -121,19 +130,19 @@ def test_a_picture_that_kills_its_decoder_is_named_and_the_rest_goes_on(
         return real(child, path)
 
     monkeypatch.setattr(decoding._Child, "ask", ask)
-    faults = undecodable([tmp_path / f"{i}.png" for i in range(5)], workers=1)
+    faults = decode_all([tmp_path / f"{i}.png" for i in range(5)], workers=1).faults
     assert {i: e.code for i, e in faults.items()} == {3: "picture-kills-decoder"}
 
 
 def test_a_decoder_that_hangs_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_picture(tmp_path / "a.png")
     monkeypatch.setattr(decoding, "SECONDS", 0.0)
-    faults = undecodable([tmp_path / "a.png"])
+    faults = decode_all([tmp_path / "a.png"]).faults
     assert faults[0].code == "picture-kills-decoder"
 
 
 def test_nothing_to_decode_is_no_fault() -> None:
-    assert undecodable([]) == {}
+    assert decode_all([]).faults == {}
 
 
 def test_the_size_suits_the_smallest_class_but_not_more_than_the_pictures(shared: Path) -> None:
@@ -150,6 +159,84 @@ def test_the_size_suits_the_smallest_class_but_not_more_than_the_pictures(shared
 )
 def test_the_standard_preset_takes_large_pictures_and_many(size: int, pictures: int, preset: str) -> None:
     assert propose_preset(size, pictures) == preset
+
+
+def test_sides_density_and_hidden_shares_are_counted(bdd: Any) -> None:
+    def change(frames: Any, _: Path) -> None:
+        frames[0]["labels"][0]["attributes"] = {"occluded": True}
+        frames[1]["labels"] = []
+        frames[2]["labels"][1]["attributes"] = {"crowd": True}
+
+    train = examine(bdd(change), decode=False).splits[0]
+    assert (train.images, train.empty_images, train.boxes, train.ignored) == (4, 1, 5, 1)
+    assert train.sides_px["8-16"] + train.sides_px["4-8"] + train.sides_px["16-32"] == train.boxes
+    assert sum(train.sides_px.values()) == train.boxes
+    assert (train.occluded, train.truncated) == (0.2, None)
+    assert train.density == (1.5, 2)
+    assert train.ratios is not None
+    assert train.ratios[0] <= train.ratios[1] <= train.ratios[2]
+
+
+def test_pictures_that_look_alike_are_noted(coco: Any) -> None:
+    folder = coco()
+    smooth = Image.fromarray(np.random.default_rng(5).integers(0, 255, (5, 6, 3), np.uint8))
+    smooth.resize((60, 40), Image.Resampling.BICUBIC).save(folder / "train" / "1.png")
+    seen = Image.open(folder / "train" / "1.png")
+    seen.resize((45, 30)).resize((60, 40)).save(folder / "train" / "3.png")
+    seen.point(lambda v: min(255, v + 4)).save(folder / "val" / "12.png")
+    diagnosis = examine(folder)
+    assert not diagnosis.refused
+    assert diagnosis.counts == {"pictures-alike": 1, "splits-alike": 2}
+    assert diagnosis.alike[0] == ("train/1.png", "val/12.png")
+    assert diagnosis.leaks == 2
+    assert examine(folder, decode=False).counts == {}
+
+
+def test_looks_are_found_as_comparing_all_of_them_would() -> None:
+    rng = np.random.default_rng(0)
+    codes = rng.integers(0, 256, (60, 32), np.uint8)
+    for index in range(0, 60, 3):
+        flips = rng.choice(256, int(rng.integers(0, 14)), replace=False)
+        bits = np.unpackbits(codes[index])
+        bits[flips] ^= 1
+        codes[index + 1] = np.packbits(bits)
+    looks = [bytes(code).hex() for code in codes]
+    distance = np.bitwise_count(codes[:, None] ^ codes[None]).sum(axis=2)
+    every = [(i, j) for i in range(60) for j in range(i + 1, 60) if distance[i, j] <= NEAR]
+    assert alike([*looks, ""]) == every
+    assert len(every) >= 10
+
+
+def test_an_even_picture_looks_like_nothing() -> None:
+    assert look(np.full((20, 30, 3), 200, np.uint8)) == ""
+    assert alike([""] * 5) == alike([]) == []
+
+
+def test_anchors_follow_the_boxes(shared: Path) -> None:
+    known = open_data(shared / "data" / "bccd").train
+    found = propose_anchors(known, 288, usual_scale=4.0)
+    assert found is not None
+    assert found.covered >= found.usual_covered - 0.01
+    assert found.usual_covered > 0.9
+    tall = msgspec.structs.replace(known, boxes=known.boxes * np.array([0.15, 1, 0.15, 1]))
+    other = propose_anchors(tall, 288, usual_scale=4.0)
+    assert other is not None
+    assert other.covered > other.usual_covered
+    assert other.ratios[1] > 2
+    nothing = msgspec.structs.replace(known, flags=np.full_like(known.flags, CROWD))
+    assert propose_anchors(nothing, 288, usual_scale=4.0) is None
+
+
+def test_a_class_list_that_matches_nothing_is_named(bdd: Any) -> None:
+    def change(frames: Any, _: Path) -> None:
+        for frame in frames:
+            for label in frame["labels"]:
+                label["category"] = "vehicle"
+
+    diagnosis = examine(bdd(change), decode=False)
+    assert "classes-unknown" in diagnosis.counts
+    (problem,) = [p for p in diagnosis.problems if p.code == "classes-unknown"]
+    assert problem.reason.startswith("0 of 8 boxes match the class list; the boxes are of vehicle")
 
 
 def test_bccd_is_healthy_but_for_two_boxes(shared: Path) -> None:

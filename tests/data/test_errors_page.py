@@ -5,7 +5,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 CODE = re.compile(r'"([a-z]+(?:-[a-z0-9]+)+)"')
-OTHER_SLUGS = {"utf-8", "us-ascii", "percent-encoded"}
+OTHER_SLUGS = {"utf-8", "us-ascii", "percent-encoded", "sitting-lying", "behind-glass", "person-group-far-away"}
 
 
 def used() -> set[str]:

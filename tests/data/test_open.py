@@ -96,7 +96,7 @@ def test_copies_of_a_picture_are_not_divided(tmp_path: Path) -> None:
     ("make", "match"),
     [
         (lambda _: None, r"there is no such file or folder.*data-missing"),
-        (lambda p: p.mkdir(), r"expected one of: COCO: .*PASCAL VOC: .*layout-unknown"),
+        (lambda p: p.mkdir(), r"expected one of: BDD100K: .*COCO: .*PASCAL VOC: .*YOLO: .*layout-unknown"),
         (lambda p: p.write_text("x"), "layout-unknown"),
         (lambda p: lay_out(p, {"val.json": (".", 2, 1)}), r"nothing to train on; expected COCO"),
         (lambda p: p.symlink_to("nowhere"), "layout-unknown"),

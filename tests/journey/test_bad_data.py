@@ -3,10 +3,10 @@
 from typing import Any
 
 import pytest
-
-from spnas.cli import main
 from tests.data.conftest import coco  # noqa: F401 - a fixture
 from tests.data.test_malformed_coco import CASES, Case
+
+from spnas.cli import main
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda c: f"{c.row}-{c.name}".replace(" ", "-"))

@@ -6,11 +6,11 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tests.morph.conftest import apart, archs, child_of, detector_of, pictures_of, pyramid, stir, train
 
 from spnas.arch import Move, parse
 from spnas.arch.move import KINDS, apply, keeps_function, neighbours
 from spnas.morph import departure
-from tests.morph.conftest import apart, archs, child_of, detector_of, pictures_of, pyramid, stir, train
 
 IN_TRAINING_TOO = ("expand-block", "expand-stage", "add-copy")
 MOVES_A_NET = 5

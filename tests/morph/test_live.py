@@ -2,10 +2,10 @@
 
 import pytest
 import torch
+from tests.morph.conftest import child_of, detector_of, pictures_of, stir, train
 
 from spnas.arch import Arch, Move, parse
 from spnas.arch.move import KINDS, neighbours
-from tests.morph.conftest import child_of, detector_of, pictures_of, stir, train
 
 NETS = (
     "basic: 8x2 / 16x2 / 16x1 + 0-1-0",

@@ -8,7 +8,7 @@ import pytest
 from spnas.arch import Arch, Candidate, Outcome, parse
 from spnas.arch.space import around
 from spnas.rng import rng
-from spnas.search.budget import Budget
+from spnas.search.budget import Budget, Spent
 from spnas.search.history import History
 from spnas.search.phases import serial
 from spnas.search.settings import Plan, SearchSettings
@@ -18,9 +18,9 @@ PLAN = Plan(candidates=30, root_steps=100, child_steps=10, final_steps=100, fina
 DRIFT = 0.05  # what mere further training brings
 
 
-def cost(arch: Arch) -> tuple[float, int]:
+def cost(arch: Arch) -> Spent:
     """Depth weighs more in wide blocks."""
-    return sum(w * w for w in arch.widths) / 1e5, sum(arch.widths)
+    return Spent(gmacs=sum(w * w for w in arch.widths) / 1e5, params=sum(arch.widths))
 
 
 def quality(arch: Arch) -> float:
@@ -35,9 +35,9 @@ def outcome(candidate: Candidate, parent: Outcome | None, *, fails: bool = False
     before = parent.metrics["ap"] - parent.metrics["quality"] if parent else 0.0
     luck = noise * float(rng(0, "luck", candidate.number).standard_normal())
     value = quality(candidate.arch)
-    gmacs, params = cost(candidate.arch)
+    spent = cost(candidate.arch)
     metrics = {"ap": value + before + drifted + luck, "quality": value}
-    return Outcome(number=candidate.number, metrics=metrics, gmacs=gmacs, params=params, weights="w", sha256="0")
+    return Outcome(number=candidate.number, metrics=metrics, gmacs=spent.gmacs, params=spent.params, weights="w", sha256="0")
 
 
 Finish = Callable[[list[int]], int]
@@ -71,4 +71,4 @@ def run(settings: SearchSettings, *, workers: int = 1, finish: Finish = min, fai
 
 @pytest.fixture
 def settings() -> SearchSettings:
-    return SearchSettings(root=ROOT, space=around(ROOT), budget=Budget(gmacs=2 * cost(ROOT)[0]), plan=PLAN)
+    return SearchSettings(root=ROOT, space=around(ROOT), budget=Budget(gmacs=2 * cost(ROOT).gmacs), plan=PLAN)

@@ -31,7 +31,7 @@ def test_every_child_is_new_inside_the_space_within_the_budget_and_what_its_move
         assert c.parent is not None
         assert apply_all(history.candidates[c.parent].arch, c.moves) == c.arch
         assert why_not(c.arch, settings.space) is None
-        assert not settings.budget.exceeded(*cost(c.arch))
+        assert not settings.budget.exceeded(cost(c.arch))
 
 
 @pytest.mark.parametrize("workers", [1, 2, 5])
@@ -86,7 +86,7 @@ def test_hundreds_of_proposals_take_a_second_at_most(settings: SearchSettings) -
 
 def test_a_space_that_is_used_up_ends_the_phase(settings: SearchSettings) -> None:
     tight = msgspec.structs.replace(
-        settings, budget=msgspec.structs.replace(settings.budget, gmacs=cost(settings.root)[0])
+        settings, budget=msgspec.structs.replace(settings.budget, gmacs=cost(settings.root).gmacs)
     )
     history = run(tight)
     assert 0 < sum(c.role == "child" for c in history.candidates) <= settings.plan.candidates

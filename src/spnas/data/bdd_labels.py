@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import msgspec
 import numpy as np
+from msgspec import UNSET, UnsetType
 
 from spnas.data.raw import UNKNOWN
 from spnas.data.records import CROWD, IGNORED, OCCLUDED, TRUNCATED
@@ -45,7 +46,7 @@ class Label(msgspec.Struct):
     """One labelled thing; only those with a box matter here."""
 
     category: str
-    box2d: Box | None = None
+    box2d: Box | UnsetType | None = UNSET
     attributes: Attributes | None = None
 
 
@@ -66,7 +67,7 @@ class Frame(msgspec.Struct):
     """One picture."""
 
     name: str
-    labels: list[Label] | None = None
+    labels: list[Label] | UnsetType | None = UNSET
     frames: list[Moment] | None = None
     size: Size | None = None
 
@@ -111,9 +112,20 @@ def read_frame(source: SourceText) -> Frame:
 
 def labels_of(frame: Frame) -> Iterator[Label]:
     """Yield a picture's labels, wherever the layout has them."""
-    yield from frame.labels or ()
+    if isinstance(frame.labels, list):
+        yield from frame.labels
     for moment in frame.frames or ():
         yield from moment.objects or ()
+
+
+def keys_held(frames: list[Frame]) -> dict[str, int]:
+    """Return how many records hold each of the keys that matter, to find one that stands twice."""
+    labels = [label for frame in frames for label in labels_of(frame)]
+    boxes = [label.box2d for label in labels if isinstance(label.box2d, Box)]
+    held = {"name": len(frames), "category": len(labels)}
+    held["labels"] = sum(frame.labels is not UNSET for frame in frames)
+    held["box2d"] = sum(label.box2d is not UNSET for label in labels)
+    return held | {key: sum(getattr(box, key) is not None for box in boxes) for key in ("x1", "y1", "x2", "y2")}
 
 
 def class_of(category: str) -> tuple[int, int]:

@@ -39,12 +39,15 @@ def judge_boxes(raw: RawData, scan: Scan, *, usable: NDArray[np.bool_], on_refus
     alive = _belonging(raw, usable)
     as_stored = (raw.stated == scan.stored).all(axis=1) & ~(raw.stated == scan.shown).all(axis=1)
     frames = np.where(as_stored[:, None], scan.stored, scan.shown)[owner]
-    wrong = suspicion(numbers[alive], raw.convention, frames=frames[alive])
+    convention: str = raw.convention
+    if convention == "yolo":
+        numbers, convention = numbers * np.tile(frames, 2), "centre xywh"
+    wrong = suspicion(numbers[alive], convention, frames=frames[alive])
     if wrong is not None:
-        hint = f"write boxes as {raw.convention}"
+        hint = f"write boxes as {convention}"
         on_refusal(DataError(escape(str(raw.source)), "", "box-convention", wrong, hint))
-    sides = written_sides(numbers, raw.convention)
-    boxes = corners(numbers, raw.convention)
+    sides = written_sides(numbers, convention)
+    boxes = corners(numbers, convention)
     far = np.abs(boxes) > ABSURD * np.tile(frames, 2)
     _reject(raw, alive, bad=(sides < 0).any(axis=1), code="box-negative", reason="has a negative side")
     _reject(raw, alive, bad=(sides < ZERO_PX).any(axis=1), code="box-zero-area", reason="has no area")

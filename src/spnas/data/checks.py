@@ -11,7 +11,7 @@ from spnas.data.names import check_classes, check_listed_once
 from spnas.data.pictures import SAFE_FORMATS
 from spnas.data.raw import UNKNOWN, RawData
 from spnas.data.records import NOT_A_TARGET, Annotations, ClassCount, DataReport
-from spnas.data.scan import Scan, scan_pictures
+from spnas.data.scan import Scan, believe_sizes, scan_pictures
 from spnas.data.tally import Refuse, record_rows, refuse
 from spnas.errors import DataError, escape
 
@@ -32,16 +32,22 @@ def check(
     max_bad: float = MAX_BAD,
     formats: tuple[str, ...] = SAFE_FORMATS,
     allow_outside: Path | None = None,
+    with_pictures: bool = True,
     on_refusal: Refuse = refuse,
 ) -> Checked:
     """Turn a reader's columns into annotations that nothing behind needs to doubt.
 
+    Args: with_pictures: look at every picture; else believe what is stated of them, which does for judging.
     Raises: DataError (through `on_refusal`) for what cannot be used, or when more than `max_bad` of the
       records would be left out.
     """
     raw = msgspec.structs.replace(raw, classes=check_classes(raw))
     check_listed_once(raw)
-    scan = scan_pictures(raw, formats=formats, allow_outside=allow_outside, refuse=on_refusal)
+    _check_class_list(raw, on_refusal=on_refusal)
+    if with_pictures:
+        scan = scan_pictures(raw, formats=formats, allow_outside=allow_outside, refuse=on_refusal)
+    else:
+        scan = believe_sizes(raw, refuse=on_refusal)
     usable = scan.usable & _check_sizes(raw, scan, on_refusal=on_refusal)
     judged = judge_boxes(raw, scan, usable=usable, on_refusal=on_refusal)
     known = _assemble(raw, scan, usable=usable, judged=judged)
@@ -51,13 +57,23 @@ def check(
     return Checked(annotations=known, report=raw.report, digests=digests)
 
 
+def _check_class_list(raw: RawData, *, on_refusal: Refuse) -> None:
+    """Refuse boxes of which not one is of a class that is known."""
+    if len(raw.labels) and raw.strangers and (raw.labels == UNKNOWN).all():
+        called = ", ".join(escape(name) for name in sorted(set(raw.strangers.values()))[:8])
+        known = ", ".join(escape(name) for name in raw.classes[:20])
+        reason = f"0 of {len(raw.labels):,} boxes match the class list; the boxes are of {called}, known are {known}"
+        hint = "use the names of the class list"
+        on_refusal(DataError(escape(str(raw.source)), "", "classes-unknown", reason, hint))
+
+
 def _check_sizes(raw: RawData, scan: Scan, *, on_refusal: Refuse) -> NDArray[np.bool_]:
     """Compare stated sizes with the files: displayed or stored must match, where anything is stated."""
     shown = scan.shown
     silent = np.isnan(raw.stated).any(axis=1)
     record_rows(
         raw.report,
-        np.flatnonzero(silent & scan.usable),
+        np.flatnonzero(silent & scan.usable & raw.states_sizes),
         outcome="noted",
         code="picture-size-unstated",
         spot=raw.picture_spot,

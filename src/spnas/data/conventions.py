@@ -44,7 +44,7 @@ def suspicion(numbers: Numbers, convention: str, *, frames: Numbers) -> str | No
     """Return why these boxes seem to be written in another convention than `convention`, if they do."""
     if not len(numbers):
         return None
-    if np.all(numbers <= 1.0) and np.all(numbers >= 0.0):
+    if convention != "centre xywh" and np.all(numbers <= 1.0) and np.all(numbers >= 0.0):
         return f"looks like normalised coordinates: all of {len(numbers):,} boxes lie within 0..1"
     as_read = fits(numbers, convention, frames=frames)
     misfits, share = int((~as_read).sum()), float(as_read.mean())

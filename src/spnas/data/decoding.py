@@ -11,6 +11,7 @@ from typing import IO
 
 import msgspec
 
+from spnas.data.alike import look
 from spnas.data.pictures import SAFE_FORMATS, read_picture
 from spnas.errors import DataError, escape
 
@@ -19,22 +20,31 @@ MOST_MEMORY = 4 << 30  # bytes a child may ask for
 
 
 class Verdict(msgspec.Struct, frozen=True):
-    """A child's answer about one picture; an empty code means that it decodes."""
+    """A child's answer about one picture; an empty code means that it decodes, and looks like `look`."""
 
     code: str = ""
     reason: str = ""
     hint: str = ""
+    look: str = ""
 
 
-def undecodable(
+class Decoded(msgspec.Struct, frozen=True):
+    """What is wrong with the pictures that fail, by index, and how every picture looks ("" where unknown)."""
+
+    faults: dict[int, DataError]
+    looks: list[str]
+
+
+def decode_all(
     paths: Sequence[Path],
     *,
     formats: tuple[str, ...] = SAFE_FORMATS,
     workers: int | None = None,
     progress: Callable[[int, int], None] | None = None,
-) -> dict[int, DataError]:
-    """Decode every picture completely, and return what is wrong with those that fail, by index."""
+) -> Decoded:
+    """Decode every picture completely."""
     faults: dict[int, DataError] = {}
+    looks = [""] * len(paths)
     todo = iter(range(len(paths)))
     lock = threading.Lock()
     done = 0
@@ -51,6 +61,7 @@ def undecodable(
                 verdict = child.ask(paths[index])
                 with lock:
                     done += 1
+                    looks[index] = verdict.look
                     if verdict.code:
                         faults[index] = DataError(
                             escape(str(paths[index])), "", verdict.code, verdict.reason, verdict.hint
@@ -66,7 +77,7 @@ def undecodable(
         thread.start()
     for thread in threads:
         thread.join()
-    return dict(sorted(faults.items()))
+    return Decoded(dict(sorted(faults.items())), looks)
 
 
 class _Child:
@@ -111,8 +122,7 @@ def serve(asked: IO[bytes], answers: IO[bytes], *, formats: tuple[str, ...]) -> 
         *names, rest = (rest + chunk).split(b"\0")
         for name in names:
             try:
-                read_picture(Path(os.fsdecode(name)), formats=formats)
-                verdict = Verdict()
+                verdict = Verdict(look=look(read_picture(Path(os.fsdecode(name)), formats=formats)))
             except DataError as error:
                 verdict = Verdict(error.code, error.reason, error.hint)
             except MemoryError:

@@ -6,21 +6,22 @@ from pathlib import Path
 from typing import Literal
 
 import msgspec
-import numpy as np
 
+from spnas.data.alike import alike
 from spnas.data.checks import MAX_BAD, Checked
 from spnas.data.compare import overlap
-from spnas.data.decoding import undecodable
+from spnas.data.decoding import Decoded, decode_all
 from spnas.data.open import read_splits
 from spnas.data.pictures import SAFE_FORMATS
-from spnas.data.records import NOT_A_TARGET, Annotations, DataReport
+from spnas.data.propose import Anchors, propose_anchors, propose_preset, propose_size
+from spnas.data.raw import Spot
+from spnas.data.records import Annotations, DataReport
+from spnas.data.survey import SplitSummary, summarise
+from spnas.data.tally import record
 from spnas.errors import DataError, escape
 
-SMALL, MEDIUM = 32.0**2, 96.0**2  # COCO's bounds of areas, at the original size
-LEAST_OBJECT_PX = 16.0  # what three of four objects of a class should measure at the input
-FEWEST_BOXES = 10  # a class of fewer does not decide the size
-SIZES_PX, STEP_PX = (96, 1344), 32
-STANDARD_FROM_PX, STANDARD_FROM_PICTURES = 512, 2000
+ANCHOR_SCALES = {"small": 4.0, "standard": 8.0}  # what the presets bring
+PAIRS_KEPT = 200
 
 
 class Problem(msgspec.Struct, frozen=True, kw_only=True):
@@ -34,21 +35,12 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
     hint: str
 
 
-class SplitSummary(msgspec.Struct, frozen=True, kw_only=True):
-    """What can be used of one split: boxes by class and by size, pictures by how many boxes they have."""
-
-    role: str
-    name: str
-    source: str
-    images: int
-    per_class: dict[str, int]
-    box_sizes: dict[str, int]
-    boxes_per_picture: dict[str, int]
-    median_size: tuple[int, int]
-
-
 class Diagnosis(msgspec.Struct, frozen=True, kw_only=True):
-    """All that was found; `counts` has the number of every code, `problems` the first of each."""
+    """All that was found; `counts` has the number of every code, `problems` the first of each.
+
+    overlapping: pictures of train and val of the same bytes. alike: pairs that look the same, as SPLIT/NAME;
+      `leaks` are those of them that lie on both sides.
+    """
 
     path: str
     format: str | None
@@ -58,13 +50,23 @@ class Diagnosis(msgspec.Struct, frozen=True, kw_only=True):
     counts: dict[str, int]
     undecodable: tuple[str, ...]
     overlapping: tuple[tuple[str, str], ...]
+    alike: tuple[tuple[str, str], ...]
+    leaks: int
     image_size: int | None
     preset: Literal["small", "standard"] | None
+    anchors: Anchors | None
 
     @property
     def refused(self) -> bool:
         """Whether anything was found that training would stop at."""
         return any(p.severity == "refused" for p in self.problems)
+
+
+class Examined(msgspec.Struct, frozen=True, eq=False):
+    """A diagnosis, with the annotations it is about, by role."""
+
+    diagnosis: Diagnosis
+    annotations: dict[str, Annotations]
 
 
 def examine(
@@ -75,14 +77,15 @@ def examine(
     val: str | None = None,
     max_bad: float = MAX_BAD,
     allow_outside: Path | None = None,
+    allow_overlap: bool = False,
     picture_formats: tuple[str, ...] = SAFE_FORMATS,
     decode: bool = True,
     progress: Callable[[int, int], None] | None = None,
-) -> Diagnosis:
+) -> Examined:
     """Look at everything that `open_data` looks at, and go on where it would stop.
 
     Args:
-      decode: decode every picture completely, in child processes.
+      decode: decode every picture completely, in child processes; without, nothing is known of how they look.
       progress: called with (pictures decoded, pictures in all).
     """
     refusals: list[DataError] = []
@@ -95,76 +98,66 @@ def examine(
             val=val,
             max_bad=max_bad,
             allow_outside=allow_outside,
-            allow_overlap=False,
+            allow_overlap=allow_overlap,
             picture_formats=picture_formats,
             on_refusal=refusals.append,
         )
     except DataError as error:
         refusals.append(error)
-    faults: list[DataError] = []
+    decoded = Decoded({}, [])
+    pairs: list[tuple[str, str]] = []
+    leaks = 0
     if decode:
         paths = [p.annotations.path(i) for p in parts.values() for i in range(len(p.annotations))]
-        faults = list(undecodable(paths, formats=picture_formats, progress=progress).values())
+        decoded = decode_all(paths, formats=picture_formats, progress=progress)
+        pairs, leaks = _alike(parts, decoded.looks)
+    errors = [*refusals, *decoded.faults.values()]
     reports = list({id(p.report): p.report for p in parts.values()}.values())
     learned = parts["train"].annotations if "train" in parts else None
     size = propose_size(learned) if learned is not None and len(learned.boxes) else None
-    return Diagnosis(
+    preset = None if size is None or learned is None else propose_preset(size, len(learned))
+    anchors = None
+    if size is not None and preset is not None and learned is not None:
+        anchors = propose_anchors(learned, size, usual_scale=ANCHOR_SCALES[preset])
+    diagnosis = Diagnosis(
         path=escape(str(path)),
         format=name,
         splits=tuple(summarise(role, part) for role, part in parts.items()),
-        problems=_problems([*refusals, *faults], reports),
+        problems=_problems(errors, reports),
         reports=tuple(reports),
-        counts=_counts([*refusals, *faults], reports),
-        undecodable=tuple(e.file for e in faults),
+        counts=_counts(errors, reports),
+        undecodable=tuple(e.file for e in decoded.faults.values()),
         overlapping=_shared(parts),
+        alike=tuple(pairs[:PAIRS_KEPT]),
+        leaks=leaks,
         image_size=size,
-        preset=None if size is None or learned is None else propose_preset(size, len(learned)),
+        preset=preset,
+        anchors=anchors,
     )
+    return Examined(diagnosis, {role: part.annotations for role, part in parts.items()})
 
 
-def summarise(role: str, part: Checked) -> SplitSummary:
-    """Count what a split holds, ignore regions left out."""
-    known = part.annotations
-    areas = known.areas[(known.flags & NOT_A_TARGET) == 0]
-    each = np.diff(known.first)
-    crowds = (("0", 0, 1), ("1", 1, 2), ("2-4", 2, 5), ("5-9", 5, 10), ("10-19", 10, 20), ("20+", 20, np.inf))
-    return SplitSummary(
-        role=role,
-        name=known.name,
-        source=escape(part.report.source),
-        images=len(known),
-        per_class=_class_counts(known),
-        box_sizes={
-            "small": int((areas < SMALL).sum()),
-            "medium": int(((areas >= SMALL) & (areas < MEDIUM)).sum()),
-            "large": int((areas >= MEDIUM).sum()),
-        },
-        boxes_per_picture={name: int(((each >= low) & (each < high)).sum()) for name, low, high in crowds},
-        median_size=(int(np.median(known.sizes[:, 0])), int(np.median(known.sizes[:, 1]))) if len(known) else (0, 0),
-    )
-
-
-def propose_size(annotations: Annotations) -> int:
-    """Return the long side at which most objects of every class measure 16 px, at most that of the pictures."""
-    long = annotations.sizes.max(axis=1).astype(float)
-    owner = np.repeat(np.arange(len(annotations)), np.diff(annotations.first))
-    sides = np.sqrt(np.prod(annotations.boxes[:, 2:] - annotations.boxes[:, :2], axis=1)) / long[owner]
-    present = np.flatnonzero(np.bincount(annotations.labels) >= FEWEST_BOXES)
-    groups = [sides[annotations.labels == label] for label in present] or [sides]
-    share = min(float(np.quantile(group, 0.25)) for group in groups)
-    wanted = min(LEAST_OBJECT_PX / max(share, 1e-6), float(np.median(long)))
-    return int(np.clip(-(-wanted // STEP_PX) * STEP_PX, *SIZES_PX))
-
-
-def propose_preset(size: int, pictures: int) -> Literal["small", "standard"]:
-    """Return "standard" where it takes large inputs and there is enough to learn from, else "small"."""
-    large = size >= STANDARD_FROM_PX and pictures >= STANDARD_FROM_PICTURES
-    return "standard" if large else "small"
-
-
-def _class_counts(known: Annotations) -> dict[str, int]:
-    counts = np.bincount(known.labels[(known.flags & NOT_A_TARGET) == 0], minlength=len(known.classes))
-    return {escape(name): int(count) for name, count in zip(known.classes, counts, strict=True)}
+def _alike(parts: dict[str, Checked], looks: list[str]) -> tuple[list[tuple[str, str]], int]:
+    """Note pictures that look alike, those of train and val apart; the leaks come first."""
+    places = [(role, i) for role, part in parts.items() for i in range(len(part.annotations))]
+    leaks: list[tuple[str, str]] = []
+    within: list[tuple[str, str]] = []
+    for first, second in alike(looks):
+        (role, i), (other, j) = places[first], places[second]
+        if parts[role].digests[i] == parts[other].digests[j] and role != other:
+            continue  # the same bytes: refused as an overlap
+        ours, theirs = parts[role].annotations.files[i], parts[other].annotations.files[j]
+        report = parts[other].report
+        spot = Spot(report.source, f"picture {theirs}")
+        if role == other:
+            within.append((escape(f"{role}/{ours}"), escape(f"{other}/{theirs}")))
+            reason, hint = f"looks like {ours}", "keep one, unless both are meant"
+            record(report, spot, outcome="noted", code="pictures-alike", reason=reason, hint=hint)
+        else:
+            leaks.append((escape(f"{role}/{ours}"), escape(f"{other}/{theirs}")))
+            reason, hint = f"looks like {ours} of train", "remove it from one side if it shows the same scene"
+            record(report, spot, outcome="noted", code="splits-alike", reason=reason, hint=hint)
+    return [*leaks, *within], len(leaks)
 
 
 def _problems(errors: list[DataError], reports: list[DataReport]) -> tuple[Problem, ...]:

@@ -14,7 +14,7 @@ from spnas.data.fingerprint import fingerprint
 from spnas.data.formats import Format
 from spnas.data.generate import GeneratorSettings, generate
 from spnas.data.pictures import SAFE_FORMATS
-from spnas.data.records import DataSet
+from spnas.data.records import Annotations, DataSet
 from spnas.data.tally import Refuse, refuse
 from spnas.errors import DataError, escape
 from spnas.shelf import members, take
@@ -66,6 +66,30 @@ def open_data(
         reports=reports,
         fingerprint=fingerprint(learned, judged),
     )
+
+
+def open_split(
+    path: Path,
+    *,
+    split: str,
+    format: str | None = None,
+    max_bad: float = MAX_BAD,
+    with_pictures: bool = True,
+    allow_outside: Path | None = None,
+) -> Annotations:
+    """Read and check one split on its own, for judging results.
+
+    Args:
+      with_pictures: False where the pictures are missing: the annotations have to state sizes (or, as for
+        BDD100K, all pictures of the benchmark have the same), and nothing can be trained on what is returned.
+    Raises: DataError when it cannot be used as it is; UsageError for an unknown format.
+    """
+    reader = cast(Format, take(shelf, format or detect_format(path)))
+    try:
+        raw = reader.read(path, split=split)
+    except OSError as error:
+        raise _unreadable(path, error) from None
+    return check(raw, max_bad=max_bad, allow_outside=allow_outside, with_pictures=with_pictures).annotations
 
 
 def read_splits(

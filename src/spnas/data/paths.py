@@ -88,20 +88,36 @@ class Resolver:
         return path
 
     def _nearly(self, path: Path, name: str) -> Place:
-        """Look for another Unicode form of a missing name; refuse one that differs by case only."""
-        known = self._listing(path.parent)
-        form = known.get("form:" + unicodedata.normalize("NFC", path.name))
-        if form is not None:
-            return Place(path.with_name(form), "another Unicode form of the name")
-        other = known.get("case:" + unicodedata.normalize("NFC", path.name).casefold())
-        if other is not None:
-            raise self._refusal(
-                name,
-                "path-case",
-                "differs from a file's name by upper and lower case",
-                f"did you mean {escape(other)!r}? Rename one of them",
-            )
-        return Place(path)
+        """Look for another Unicode form of a missing name or of its folders; refuse one that differs by case only."""
+        try:
+            steps = path.relative_to(self.root).parts
+        except ValueError:
+            return Place(path)
+        place = self.root
+        for step in steps:
+            if os.path.lexists(place / step):
+                place = place / step
+                continue
+            known = self._listing(place)
+            form = known.get("form:" + unicodedata.normalize("NFC", step))
+            other = known.get("case:" + unicodedata.normalize("NFC", step).casefold())
+            if form is not None:
+                place = place / form
+            elif other is None:
+                return Place(path)
+            else:
+                raise self._refusal(
+                    name,
+                    "path-case",
+                    "differs from a file's name by upper and lower case",
+                    f"did you mean {escape(other)!r}? Rename one of them",
+                )
+        return Place(path) if place == path else self._settled(place, name)
+
+    def _settled(self, place: Path, name: str) -> Place:
+        """Return a place that was found by other names, once it is known where it really lies."""
+        self._contained(str(place.relative_to(self.root)), name)
+        return Place(place, "another Unicode form of the name")
 
     def _listing(self, folder: Path) -> dict[str, str]:
         """Return the names in `folder`, under their composed and their caseless forms."""

@@ -77,6 +77,11 @@ class Annotations(msgspec.Struct, frozen=True, eq=False, kw_only=True):
     def __len__(self) -> int:
         return len(self.files)
 
+    @property
+    def targets(self) -> NDArray[np.bool_]:
+        """Tell which boxes (M,) are to be found, and are no ignore regions."""
+        return np.asarray((self.flags & NOT_A_TARGET) == 0)
+
     def path(self, index: int) -> Path:
         """Return where picture `index` lies."""
         return self.root / self.files[index]

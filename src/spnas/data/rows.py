@@ -92,8 +92,9 @@ class Rows(msgspec.Struct, kw_only=True):
         detailed: bool = False,
         states_sizes: bool = True,
         assumed: tuple[int, int] | None = None,
+        first_id: int = 1,
     ) -> RawData:
-        """Put everything into arrays; classes are numbered from 1, boxes likewise."""
+        """Put everything into arrays; boxes are numbered from 1, classes from `first_id`."""
         details = Details(
             identity=tuple(self.identity),
             occlusion=np.array(self.occlusion, np.float64),
@@ -108,7 +109,7 @@ class Rows(msgspec.Struct, kw_only=True):
             roots=roots,
             report=self.report,
             classes=self.classes,
-            category_ids=tuple(range(1, len(self.classes) + 1)),
+            category_ids=tuple(range(first_id, first_id + len(self.classes))),
             files=self.files,
             image_ids=self.image_ids,
             stated=np.array(self.sizes, np.float64).reshape(-1, 2),

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spnas.data.paths import Place, Resolver, nearest_name, open_regular
-from spnas.data.pictures import Header, picture_header
+from spnas.data.pictures import MAX_PIXELS, Header, picture_header
 from spnas.data.raw import RawData
 from spnas.data.tally import Refuse, record
 from spnas.errors import DataError, escape
@@ -80,6 +80,32 @@ def scan_pictures(raw: RawData, *, formats: tuple[str, ...], allow_outside: Path
         shown=shown,
         stored=stored,
         digests=digests,
+    )
+
+
+def believe_sizes(raw: RawData, *, refuse: Refuse) -> Scan:
+    """Take the sizes that are stated, and look at no picture: enough to judge results, not to train.
+
+    Raises: DataError (through `refuse`) when a size is not stated.
+    """
+    sizes = raw.stated
+    if raw.assumed is not None:
+        sizes = np.where(np.isnan(sizes), np.array(raw.assumed, np.float64), sizes)
+    usable: NDArray[np.bool_] = np.asarray((np.isfinite(sizes) & (sizes >= 1) & (sizes <= MAX_PIXELS)).all(axis=1))
+    if not usable.all():
+        index = int(np.flatnonzero(~usable)[0])
+        spot = raw.picture_spot(index)
+        reason = f"no width and height, and the pictures are not looked at ({int((~usable).sum()):,} such)"
+        refuse(DataError(escape(spot.file), escape(spot.where), "picture-size-needed", reason, "state the sizes"))
+    sizes = np.where(usable[:, None], sizes, 1.0)
+    return Scan(
+        root=raw.roots[0],
+        files=list(raw.files),
+        usable=usable,
+        headers=[None] * len(raw.files),
+        shown=sizes,
+        stored=sizes,
+        digests=[b""] * len(raw.files),
     )
 
 

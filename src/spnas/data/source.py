@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import msgspec
+import numpy as np
 
 from spnas.data.paths import open_regular
 from spnas.data.raw import Spot
@@ -78,25 +79,43 @@ def decode_json(source: SourceText, kind: type[T], *, expected: str) -> T:
     Args: expected: what the file should hold, for the message.
     Raises: DataError with the JSON path, or with line, column and byte offset.
     """
-    shown = escape(str(source.path))
     try:
         return msgspec.json.decode(source.data, type=kind)
     except msgspec.ValidationError as error:
-        reason, _, where = str(error).partition(" - at ")
-        where = where.strip("`").removeprefix("$").lstrip(".")
-        raise DataError(
-            shown, escape(where), "json-value", escape(reason), f"expected {expected}; mend this value"
-        ) from None
+        raise value_error(source, error, expected=expected) from None
     except msgspec.DecodeError as error:
-        text = str(error)
-        found = re.search(r"\(byte (\d+)\)", text)
-        offset = int(found[1]) if found else len(source.data)
-        if "trailing" in text:
-            offset -= 1  # here alone it has read past the character it complains about
-        reason = re.sub(r" \(byte \d+\)", "", text)
-        raise _syntax(source, offset, "json-syntax", reason) from None
+        raise syntax_error(source, error) from None
     except RecursionError:
         raise _syntax(source, _too_deep(source.data), "json-too-deep", "nested too deeply") from None
+
+
+def place_of(source: SourceText, raw: msgspec.Raw) -> int:
+    """Return where in the file a value begins; what is decoded as raw lies in the file's own bytes."""
+    start = np.frombuffer(source.data, np.uint8).ctypes.data
+    place = int(np.frombuffer(memoryview(raw), np.uint8).ctypes.data) - int(start)
+    return place if 0 <= place < len(source.data) else source.data.find(bytes(raw))
+
+
+def value_error(
+    source: SourceText, error: msgspec.ValidationError, *, expected: str, where: str = "", first: int = 0
+) -> DataError:
+    """Name the value that is of the wrong kind; `first` is the index, in the list `where`, of what was decoded."""
+    reason, _, path = str(error).partition(" - at ")
+    path = path.strip("`").removeprefix("$").lstrip(".")
+    if where:
+        path = where + re.sub(r"^\[(\d+)\]", lambda found: f"[{int(found[1]) + first}]", path)
+    hint = f"expected {expected}; mend this value"
+    return DataError(escape(str(source.path)), escape(path), "json-value", escape(reason), hint)
+
+
+def syntax_error(source: SourceText, error: msgspec.DecodeError, *, before: int = 0) -> DataError:
+    """Say where the text is wrong; what was decoded began `before` bytes behind the beginning of the file."""
+    text = str(error)
+    found = re.search(r"\(byte (\d+)\)", text)
+    offset = int(found[1]) + before if found else len(source.data)
+    if "trailing" in text:
+        offset -= 1  # here alone it has read past the character it complains about
+    return _syntax(source, offset, "json-syntax", re.sub(r" \(byte \d+\)", "", text))
 
 
 def _syntax(source: SourceText, offset: int, code: str, reason: str) -> DataError:

@@ -27,6 +27,16 @@ class Found(msgspec.Struct, frozen=True, eq=False, kw_only=True):
         """Return the rows of picture `index`."""
         return np.flatnonzero(self.image_index == index)
 
+    def in_order(self) -> "Found":
+        """Return the same by picture and falling score; equal scores stay as they stand."""
+        order = np.lexsort((-self.scores, self.image_index))
+        return Found(
+            image_index=self.image_index[order],
+            boxes=self.boxes[order],
+            scores=self.scores[order],
+            labels=self.labels[order],
+        )
+
 
 @torch.no_grad()
 def detect(

@@ -3,6 +3,8 @@
 How hard they are pulled is settled on pictures that the fit has not seen; where no fit helps there, none is made.
 """
 
+from typing import NamedTuple
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -27,7 +29,7 @@ def refit(conv: nn.Conv2d, x: Tensor, missed: Tensor, *, scale: Tensor, step: in
     pull = _best_pull(rows, targets, held)
     if pull is None:
         return None
-    weight, offset = _fit(rows.flatten(1, 2), targets.flatten(1, 2), pull)
+    weight, offset = _solve(_sums(rows.flatten(1, 2), targets.flatten(1, 2)), pull)
     change = weight.mT.reshape(groups * weight.shape[2], *conv.weight.shape[1:])
     conv.weight += (change / scale.double()[:, None, None, None]).to(conv.weight)
     return (offset.flatten() / scale).to(conv.weight)
@@ -53,23 +55,36 @@ def _pairs(conv: nn.Conv2d, x: Tensor, missed: Tensor, step: int) -> tuple[Tenso
 
 def _best_pull(rows: Tensor, targets: Tensor, held: Tensor) -> float | None:
     """Return the pull that does best on held-out pictures, None where leaving the weights alone does."""
-    x, y = rows[:, ~held].flatten(1, 2), targets[:, ~held].flatten(1, 2)
+    sums = _sums(rows[:, ~held].flatten(1, 2), targets[:, ~held].flatten(1, 2))
     unseen, truth = rows[:, held].flatten(1, 2), targets[:, held].flatten(1, 2)
     best, least = None, float(truth.square().mean())
     for pull in PULLS:
-        weight, offset = _fit(x, y, pull)
+        weight, offset = _solve(sums, pull)
         error = float((unseen @ weight + offset - truth).square().mean())
         if error < least:
             best, least = pull, error
     return best
 
 
-def _fit(x: Tensor, y: Tensor, pull: float) -> tuple[Tensor, Tensor]:
-    """Return weights (G, I, O) and offsets (G, 1, O) of the ridge regression of y (G, R, O) on x (G, R, I)."""
+class _Sums(NamedTuple):
+    """All that a regression of y on x needs: means (G, 1, I) and (G, 1, O), covariances (G, I, I) and (G, I, O)."""
+
+    mean_x: Tensor
+    mean_y: Tensor
+    covariance: Tensor
+    cross: Tensor
+
+
+def _sums(x: Tensor, y: Tensor) -> _Sums:
+    """Sum up rows x (G, R, I) and targets y (G, R, O)."""
     mean_x, mean_y = x.mean(1, keepdim=True), y.mean(1, keepdim=True)
     centred = x - mean_x
-    covariance = centred.mT @ centred / x.shape[1]
-    ridge = pull * covariance.diagonal(dim1=1, dim2=2).mean().clamp(min=1e-12)
-    eye = torch.eye(covariance.shape[-1], dtype=x.dtype)
-    weight = torch.linalg.solve(covariance + ridge * eye, centred.mT @ (y - mean_y) / x.shape[1])
-    return weight, mean_y - mean_x @ weight
+    return _Sums(mean_x, mean_y, centred.mT @ centred / x.shape[1], centred.mT @ (y - mean_y) / x.shape[1])
+
+
+def _solve(sums: _Sums, pull: float) -> tuple[Tensor, Tensor]:
+    """Return weights (G, I, O) and offsets (G, 1, O) of the ridge regression."""
+    ridge = pull * sums.covariance.diagonal(dim1=1, dim2=2).mean().clamp(min=1e-12)
+    eye = torch.eye(sums.covariance.shape[-1], dtype=sums.covariance.dtype)
+    weight = torch.linalg.solve(sums.covariance + ridge * eye, sums.cross)
+    return weight, sums.mean_y - sums.mean_x @ weight

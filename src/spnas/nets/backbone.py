@@ -58,13 +58,16 @@ def build_stem(kind: str, channels: int) -> nn.Sequential:
     return nn.Sequential(*first, nn.ReLU(inplace=True), *second, nn.ReLU(inplace=True))
 
 
-def build_stages(arch: Arch, projections: frozenset[int] = frozenset()) -> list[nn.Sequential]:
-    """Make the blocks of `arch`, stage by stage."""
+def build_stage(arch: Arch, stage: int, projections: frozenset[int] = frozenset()) -> nn.Sequential:
+    """Make the blocks of one stage."""
     kind = block_kind(arch.block)
-    stages = [nn.Sequential() for _ in arch.stages]
-    for p in plan(arch, projections):
-        stages[p.stage].append(kind.build(p.in_channels, p.width, stride=p.stride, projection=p.projection))
-    return stages
+    return nn.Sequential(
+        *(
+            kind.build(p.in_channels, p.width, stride=p.stride, projection=p.projection)
+            for p in plan(arch, projections)
+            if p.stage == stage
+        )
+    )
 
 
 class Backbone(nn.Module):
@@ -77,13 +80,13 @@ class Backbone(nn.Module):
         super().__init__()
         self.arch, self.projections, self.tied = arch, projections, tied
         self.stem = build_stem(arch.stem, arch.widths[0])
-        self.stages = nn.ModuleList(build_stages(arch, projections))
+        self.stages = nn.ModuleList(build_stage(arch, stage, projections) for stage in range(len(arch.stages)))
         self.channels = stage_channels(arch)
         self.strides = tuple(4 * 2**stage for stage in range(len(arch.stages)))
         self.copies = nn.ModuleList()  # none in a serial net, else one a stage
         for stage, count in enumerate(arch.copies):
             in_channels = self.channels[stage - 1] if stage else arch.widths[0]
-            own = [build_stages(arch, projections)[stage] for _ in range(count)] if not tied else []
+            own = [build_stage(arch, stage, projections) for _ in range(count)] if not tied else []
             self.copies.append(Copies(own, [fusion(self.channels[stage], in_channels) for _ in range(count)]))
 
     def blocks(self) -> list[nn.Module]:

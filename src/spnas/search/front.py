@@ -1,8 +1,11 @@
 """Fitness told apart from mere further training, and the front of fitness against cost."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
-from spnas.search.history import History
+from spnas.arch import Arch
+from spnas.search.budget import Budget
+from spnas.search.history import CostOf, History
 
 
 class Point(NamedTuple):
@@ -52,6 +55,17 @@ def front(points: list[Point]) -> list[Point]:
     return kept[::-1]
 
 
-def points(history: History) -> list[Point]:
-    """Return every candidate with a fitness; cost in GMACs."""
-    return [Point(n, value, history.outcomes[n].gmacs) for n, value in fitness(history).items()]
+def points(history: History, price: Callable[[Arch], float] | None = None) -> list[Point]:
+    """Return every candidate with a fitness; cost in GMACs as they were recorded, or by `price`."""
+    return [
+        Point(n, value, price(history.candidates[n].arch) if price else history.outcomes[n].gmacs)
+        for n, value in fitness(history).items()
+    ]
+
+
+def price_of(budget: Budget, cost: CostOf) -> Callable[[Arch], float] | None:
+    """Return what the front is drawn against: milliseconds or memory where the budget bounds them, else None, which
+    stands for GMACs."""
+    if budget.milliseconds is None and budget.mib is None:
+        return None
+    return lambda arch: budget.share(cost(arch))

@@ -5,8 +5,9 @@ from collections.abc import Callable
 import msgspec
 
 from spnas.arch import Arch, Candidate, Outcome
+from spnas.search.budget import Spent
 
-CostOf = Callable[[Arch], tuple[float, int]]  # GMACs at the search's input size, and parameters
+CostOf = Callable[[Arch], Spent]
 
 
 class History(msgspec.Struct, frozen=True):

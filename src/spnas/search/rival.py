@@ -9,6 +9,7 @@ from spnas.errors import UsageError
 SHAPES = {"basic": (2, 2, 2, 2)}  # ResNet-18
 USUAL_SHAPE = (3, 4, 6, 3)  # ResNet-50 and ResNeXt-50
 CLOSE = 0.05
+MOST_MEASURED, MOST_GROWTH = 8, 8.0  # nets that are measured in search of one, and how much larger the next may be
 PRICE_OF_ERROR = 10.0  # 1 % off in cost weighs like a tenth of an e-fold between depth and width
 
 
@@ -30,6 +31,24 @@ def scaled_resnet(
     if best is None or measure(best[1]) > 2 * target:
         raise UsageError(f"no {block} net of four stages is as small as the budget asks; raise --budget")
     return best[1]
+
+
+def matched(target: float, *, scaled: Callable[[float], Arch], measure: Callable[[Arch], float], start: float) -> Arch:
+    """Return a net that measures within 5 % of `target`, or the nearest of a few, where measuring is slow.
+
+    scaled: makes the net of so many GMACs (see `scaled_resnet`). measure: of a net, in the target's unit; it is asked
+    a few times, once a net. start: the GMACs to begin with. What a GMAC measures is taken from the net before.
+    """
+    gmacs, tried = start, dict[Arch, float]()
+    for _ in range(MOST_MEASURED):
+        arch = scaled(gmacs)
+        if arch in tried:  # what was asked for lies between two nets: the nearer one it is
+            break
+        tried[arch] = measure(arch)
+        if abs(tried[arch] / target - 1) <= CLOSE:
+            break
+        gmacs *= min(MOST_GROWTH, max(1 / MOST_GROWTH, target / tried[arch]))
+    return min(tried, key=lambda arch: abs(math.log(tried[arch] / target)))
 
 
 def _shapes(block: str, width: int, width_step: int, stem: str) -> Iterator[tuple[float, Arch]]:

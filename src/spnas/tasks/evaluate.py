@@ -13,6 +13,7 @@ from spnas.data.batches import Pictures, eval_batches
 from spnas.data.formats import Format
 from spnas.data.open import detect_format, open_split
 from spnas.data.records import Annotations
+from spnas.data.source import first_bytes
 from spnas.errors import DataError, UsageError
 from spnas.evaluate import metrics as shelf
 from spnas.evaluate.detect import Found, detect
@@ -117,7 +118,8 @@ def _reader(path: Path) -> Read | None:
     """Return what reads `path` when it holds detections; None when it is to be taken for a model."""
     if path.is_file() and path.suffix.lower() == ".json":
         return lambda annotations: read_results(path, annotations)
-    if path.is_dir() and not (path / "manifest.json").exists() and any(path.rglob("*.json")):
+    first = next(iter(sorted([*path.glob("*.json"), *path.glob("*/*.json")])), None) if path.is_dir() else None
+    if first is not None and b'"identity"' in first_bytes(first):
         return lambda annotations: read_folder(path, annotations)
     return None
 

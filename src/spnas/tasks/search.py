@@ -12,28 +12,32 @@ from spnas.config import (
     QUICK,
     StudySettings,
     data_name,
-    equal_cost_resnet,
     preset_for,
     recipe_for,
     resize_for,
+    rival_of,
     search_settings,
     size_of,
+    spend,
 )
 from spnas.data.batches import Pictures
 from spnas.data.records import DataSet
 from spnas.errors import UsageError
-from spnas.nets.cost import cost
+from spnas.latency import predictor
+from spnas.nets.memory import activation_mib
 from spnas.pace import ROOT_PER_CHILD, plan_for, seconds_per_step
 from spnas.runs import executors
 from spnas.runs.folder import RunFolder
 from spnas.search.budget import parse_budget
-from spnas.search.history import History
+from spnas.search.front import price_of
+from spnas.search.history import CostOf, History
 from spnas.search.phases import final, serial
 from spnas.search.settings import Plan
 from spnas.search.verdict import Verdict, judge
 from spnas.shelf import take
 from spnas.study import Study, run_phase
 from spnas.talk import Talk, duration
+from spnas.tasks.clock import place_of, settle, stopwatch, time_finals
 from spnas.tasks.finish import finish
 from spnas.tasks.page import Told
 from spnas.tasks.resume import begin_or_go_on, stored_settings
@@ -53,6 +57,9 @@ class SearchResult(msgspec.Struct, frozen=True, kw_only=True):
     verdict: Verdict | None
     finalist: str | None = None
     rival: str | None = None
+    finalist_milliseconds: float | None = None
+    rival_milliseconds: float | None = None
+    timed_on: str | None = None
     best: str | None = None
     best_metrics: dict[str, float] = {}
     report: str | None = None
@@ -109,11 +116,13 @@ def search(
     with folder.lock():
         stored = stored_settings(folder, StudySettings)
         size = size_of(opened.train, resize)
-        compose = partial(search_settings, preset=kind, size=size, budget=parsed, root=root, seed=seed)
+        compose = partial(search_settings, preset=kind, size=size, budget=parsed, root=root, seed=seed, plan=QUICK)
+        searching, latency = settle(
+            compose, stored, budget=parsed, root=root, seed=seed, size=size, recipe=recipe, talk=talk
+        )
         plan = _plan(stored, quick=data is None and hours is None, candidates=candidates, steps=steps, seeds=seeds)
         if plan is None:
-            start = compose(plan=QUICK).root
-            step_seconds = seconds_per_step(start, recipe, Pictures(opened.train, resize), threads=1)
+            step_seconds = seconds_per_step(searching.root, recipe, Pictures(opened.train, resize), threads=1)
             plan = plan_for(
                 hours or DEFAULT_HOURS,
                 step_seconds=step_seconds,
@@ -125,7 +134,12 @@ def search(
             talk.say(f"a step takes {step_seconds:.3f} s here")
             plan = plan if candidates is None else msgspec.structs.replace(plan, candidates=candidates)
         settings = StudySettings(
-            data=choice, fingerprint=opened.fingerprint, preset=kind, recipe=recipe, search=compose(plan=plan)
+            data=choice,
+            fingerprint=opened.fingerprint,
+            preset=kind,
+            recipe=recipe,
+            search=msgspec.structs.replace(searching, plan=plan),
+            latency=latency,
         )
         begin_or_go_on(folder, settings, stored)
         _introduce(settings, size, talk)
@@ -150,8 +164,8 @@ def _plan(
 
 def _introduce(settings: StudySettings, size: tuple[int, int], talk: Talk) -> None:
     plan, root = settings.search.plan, settings.search.root
-    spent = cost(root, *size)
-    talk.say(f"root {root.text}: {spent.gmacs:.3g} GMAC at {size[1]}x{size[0]}, budget {settings.search.budget}")
+    spent = msgspec.structs.replace(_cost_of(settings, size)(root), mib=activation_mib(root, *size))
+    talk.say(f"root {root.text}: {spent} at {size[1]}x{size[0]}, budget {settings.search.budget}")
     talk.say(
         f"plan: {plan.candidates} candidates of {plan.child_steps} steps and their controls, from a root of "
         f"{plan.root_steps}; then {plan.finalists} finalist and an equal-cost ResNet, {plan.final_steps} steps each, "
@@ -171,7 +185,7 @@ def _run(
 ) -> SearchResult:
     """Run both phases with one set of workers, then finish the study."""
     size = input_size(data.train, settings.recipe.resize)
-    cost_of = partial(_cost_of, size=size)
+    cost_of = _cost_of(settings, size)
     with folder.open_ledger() as ledger:
         study = Study(ledger)
         crew = take(executors, executor).open(make_work, str(folder.root), workers=workers)
@@ -199,13 +213,18 @@ def _run(
         finally:
             study.heartbeat(now=True)
         verdict = _verdict(study, chosen, settings.search.plan)
+        found = study.candidates[chosen[0]].arch
+        times = time_finals(study, [found, rival], size, settings.recipe) if settings.latency else {}
         told = Told(settings=settings, data=data, verdict=verdict, chosen=chosen, rival=rival)
         best = finish(folder, study, told, talk)
         return SearchResult(
             folder=str(folder.root),
             verdict=verdict,
-            finalist=study.candidates[chosen[0]].arch.text,
+            finalist=found.text,
             rival=rival.text,
+            finalist_milliseconds=times.get(found.text),
+            rival_milliseconds=times.get(rival.text),
+            timed_on=str(place_of(settings.recipe)) if times else None,
             best=str(folder.best) if best is not None else None,
             best_metrics=study.outcomes[best].metrics if best is not None else {},
             report=str(folder.report),
@@ -215,9 +234,14 @@ def _run(
         )
 
 
-def _cost_of(arch: Arch, *, size: tuple[int, int]) -> tuple[float, int]:
-    spent = cost(arch, *size)
-    return spent.gmacs, spent.params
+def _cost_of(settings: StudySettings, size: tuple[int, int]) -> CostOf:
+    """Return what tells the costs that the budget bounds."""
+    return partial(
+        spend,
+        size=size,
+        milliseconds=predictor(settings.latency) if settings.latency else None,
+        memory=settings.search.budget.mib is not None,
+    )
 
 
 def _refuse_dead_root(study: Study) -> None:
@@ -237,12 +261,15 @@ def _finalists(study: Study, settings: StudySettings, size: tuple[int, int]) -> 
     noted = study.ledger.noted("finalists", Finalists)
     if noted is None:
         searched = tuple(c for c in study.candidates if c.role not in ("final", "rival"))
-        chosen = final.finalists(History(searched, study.outcomes), settings.search)
-        arch = study.candidates[chosen[0]].arch
-        rival = equal_cost_resnet(
-            arch.block, cost(arch, *size).gmacs, size, settings.search.space.base_width, arch.stem
+        bound, time = settings.search.budget.milliseconds, stopwatch(size, settings.recipe)
+        chosen = final.finalists(
+            History(searched, study.outcomes),
+            settings.search,
+            price=price_of(settings.search.budget, _cost_of(settings, size)),
+            fits=lambda arch: bound is None or time(arch) <= bound,
         )
-        noted = Finalists(chosen, rival)
+        arch, width = study.candidates[chosen[0]].arch, settings.search.space.base_width
+        noted = Finalists(chosen, rival_of(arch, size, width, time if bound is not None else None))
         study.ledger.note("finalists", noted)
     return noted.chosen, noted.rival
 
@@ -270,6 +297,9 @@ def describe(result: SearchResult) -> list[str]:
     lines = [result.verdict.sentence if result.verdict else "No verdict: the finals are not all done."]
     if result.finalist:
         lines += [f"found: {result.finalist}", f"rival: {result.rival}"]
+    if result.timed_on:
+        ours, theirs = result.finalist_milliseconds or 0.0, result.rival_milliseconds or 0.0
+        lines.append(f"a picture takes {ours:.3g} ms, the rival {theirs:.3g} ms, timed whole on {result.timed_on}")
     if result.best:
         ap, ap50 = result.best_metrics.get("ap", 0.0), result.best_metrics.get("ap50", 0.0)
         lines.append(f"best detector: AP {ap:.3f}, AP50 {ap50:.3f}, in {result.best}")

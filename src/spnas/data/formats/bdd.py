@@ -13,11 +13,13 @@ from spnas.data.bdd_labels import (
     CLASSES,
     NOT_JUDGED,
     OLD_NAMES,
+    Box,
     Frame,
     class_of,
     corners_of,
     flags_of,
     is_bdd,
+    keys_held,
     labels_of,
     read_frame,
     read_frames,
@@ -64,15 +66,16 @@ def read(path: Path, *, split: str) -> RawData:
     place = _find(path, split)
     report = DataReport(source=str(place), format="bdd")
     rows = Rows(report=report, classes=CLASSES)
-    files = sorted(p for p in place.iterdir() if p.suffix == ".json") if place.is_dir() else [place]
+    alone = place.is_dir() and not NAMED.fullmatch(place.name)
+    files = sorted(p for p in place.iterdir() if p.suffix == ".json") if alone else [place]
     homes: list[tuple[Path, str]] = []  # of every picture: its file, and where it stands in there
     boxless = 0
     for file in files:
         source = read_source(file)
         note_mark(source, report)
-        refuse_twins(source, ("name", "labels", "box2d", "category", "frames", "objects"))
-        alone = place.is_dir()
-        for index, frame in enumerate([read_frame(source)] if alone else read_frames(source)):
+        frames = [read_frame(source)] if alone else read_frames(source)
+        refuse_twins(source, keys_held(frames))
+        for index, frame in enumerate(frames):
             homes.append((file, "frames[0].objects" if alone else f"[{index}].labels"))
             boxless += _add(rows, frame, name=f"{frame.name}.jpg" if alone and "." not in frame.name else frame.name)
 
@@ -107,7 +110,7 @@ def _add(rows: Rows, frame: Frame, *, name: str) -> int:
     rows.add_picture(name, image_id=frame.name, size=size_of(frame))
     boxless = 0
     for index, label in enumerate(labels_of(frame)):
-        if label.box2d is None:
+        if not isinstance(label.box2d, Box):
             boxless += 1
             continue
         place, flags = class_of(label.category)

@@ -2,22 +2,25 @@
 
 import re
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 import msgspec
 import numpy as np
-from msgspec import UNSET
 
 from spnas.data import coco_columns as columns
-from spnas.data.coco_columns import Document, Id
+from spnas.data.bdd_labels import is_bdd
+from spnas.data.coco_boxes import KEYS, gather, note_unclear, settle_ids
+from spnas.data.coco_columns import Annotation, Category, Document, Image
+from spnas.data.json_list import records_in
 from spnas.data.paths import resolve_inside
 from spnas.data.raw import UNKNOWN, RawData, Spot
 from spnas.data.records import NOT_A_TARGET, Annotations, DataReport
-from spnas.data.repeats import refuse_repeats
+from spnas.data.repeats import refuse_top_repeats
 from spnas.data.source import SourceText, decode_json, first_bytes, note_mark, read_source
 from spnas.errors import DataError, escape
 from spnas.shelf import nearest
 
+T = TypeVar("T")
 LAYOUT = (
     "COCO: annotations/instances_train*.json and instances_val*.json, or train.json and val.json, "
     "or train/_annotations.coco.json and valid/_annotations.coco.json, or one .json file"
@@ -66,51 +69,59 @@ def read(path: Path, *, split: str) -> RawData:
     document = decode_json(source, Document, expected=EXPECTED)
     report = DataReport(source=str(file), format="coco")
     note_mark(source, report)
-    _check_repeats(source, document)
-    image_ids = columns.ids([i.id for i in document.images], file, where="images", report=report)
-    category_ids = columns.ids([c.id for c in document.categories], file, where="categories", report=report)
+    lists = {"images": document.images, "annotations": document.annotations, "categories": document.categories}
+    refuse_top_repeats(source, lists)
+    images = _all(source, document.images, Image, where="images", keys=("id", "file_name", "width", "height"))
+    categories = _all(source, document.categories, Category, where="categories", keys=("id", "name"))
+    image_ids = columns.ids([i.id for i in images], file, where="images", report=report)
+    category_ids = columns.ids([c.id for c in categories], file, where="categories", report=report)
     columns.refuse_doubles(image_ids, file, where="images", code="picture-id-repeated")
     columns.refuse_doubles(category_ids, file, where="categories", code="class-id-repeated")
-    annotations = document.annotations
-    files = [i.file_name for i in document.images]
+    files = [i.file_name for i in images]
 
     def picture_spot(row: int) -> Spot:
         return Spot(str(file), f"images[{row}] ({files[row]})")
 
     def box_spot(row: int) -> Spot:
-        owner = int(owners[row])
+        owner = int(boxes.owner[row])
         named = f" (image {files[owner]})" if owner != UNKNOWN else ""
         return Spot(str(file), f"annotations[{row}]{named}")
 
-    picture_of: dict[Id, int] = {key: row for row, key in enumerate(image_ids)}
-    class_of: dict[Id, int] = {key: row for row, key in enumerate(category_ids)}
-    count = len(annotations)
-    owners = np.fromiter((picture_of.get(a.image_id, UNKNOWN) for a in annotations), np.int64, count)
-    labels = np.fromiter((class_of.get(a.category_id, UNKNOWN) for a in annotations), np.int64, count)
-    numbers, rejections = columns.numbers(annotations)
+    boxes = gather(
+        records_in(source, document.annotations, Annotation, where="annotations", keys=KEYS, expected=EXPECTED),
+        file,
+        picture_of={key: row for row, key in enumerate(image_ids)},
+        class_of={key: row for row, key in enumerate(category_ids)},
+    )
+    note_unclear(boxes, report, box_spot=box_spot)
     return RawData(
         source=file,
         split=split,
         format="coco",
         roots=_roots(path, file, stem=stem),
         report=report,
-        classes=tuple(c.name for c in document.categories),
+        classes=tuple(c.name for c in categories),
         category_ids=tuple(category_ids),
         files=files,
         image_ids=image_ids,
-        stated=columns.stated(document.images),
-        owner=owners,
-        numbers=numbers,
+        stated=columns.stated(images),
+        owner=boxes.owner,
+        numbers=boxes.numbers,
         convention="xywh",
-        labels=labels,
-        flags=columns.flags(annotations, file, report=report, box_spot=box_spot),
-        areas=np.array([a.area if isinstance(a.area, float | int) else np.nan for a in annotations], float),
-        box_ids=columns.box_ids(annotations, file, owners=owners, report=report),
-        strangers={int(r): f"category {annotations[r].category_id!r}" for r in np.flatnonzero(labels == UNKNOWN)},
-        rejections=rejections,
+        labels=boxes.labels,
+        flags=boxes.flags,
+        areas=boxes.areas,
+        box_ids=settle_ids(boxes, file, report=report),
+        strangers=boxes.strangers,
+        rejections=boxes.rejections,
         picture_spot=picture_spot,
         box_spot=box_spot,
     )
+
+
+def _all(source: SourceText, raw: msgspec.Raw, kind: type[T], *, where: str, keys: tuple[str, ...]) -> list[T]:
+    pieces = records_in(source, raw, kind, where=where, keys=keys, expected=EXPECTED)
+    return [record for _, records in pieces for record in records]
 
 
 def write_ground_truth(annotations: Annotations) -> bytes:
@@ -193,20 +204,3 @@ def _roots(path: Path, file: Path, *, stem: str) -> tuple[Path, ...]:
     names = dict.fromkeys((stem, f"images/{stem}", plain, f"images/{plain}", "images", "."))
     beside = (file.parent,) if file.name == ROBOFLOW else ()
     return (*beside, *(top / name for name in names), file.parent)
-
-
-def _check_repeats(source: SourceText, document: Document) -> None:
-    """Count the keys that the records hold, and refuse a file in which one of them stands more often."""
-    images, annotations, categories = document.images, document.annotations, document.categories
-    held = {"images": 1, "annotations": 1, "categories": 1}
-    held |= {"file_name": len(images), "name": len(categories)}
-    held |= {"image_id": len(annotations), "category_id": len(annotations)}
-    for key in ("width", "height"):
-        held[key] = sum(getattr(i, key) is not UNSET for i in images)
-    for key in ("id", "bbox", "area", "iscrowd", "ignore"):
-        held[key] = sum(getattr(a, key) is not UNSET for a in annotations)
-    held["id"] += len(images) + len(categories)
-    aside = bytes(document.info) + bytes(document.licenses)
-    held = {key: count + aside.count(f'"{key}"'.encode()) for key, count in held.items()}
-    top = ("images", "annotations", "categories")
-    refuse_repeats(source, held=held, top=top, lists=top)

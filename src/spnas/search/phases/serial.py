@@ -10,7 +10,7 @@ from spnas.arch import Arch, Candidate, Move
 from spnas.arch.move import apply, neighbours
 from spnas.arch.space import why_not
 from spnas.rng import rng
-from spnas.search.front import front, points
+from spnas.search.front import front, points, price_of
 from spnas.search.history import CostOf, History
 from spnas.search.settings import SearchSettings
 
@@ -26,7 +26,7 @@ def propose(number: int, history: History, settings: SearchSettings, cost: CostO
         return None
     seen = history.seen_by(number, settings.lag)
     draw = rng(settings.seed, "propose", number)
-    parents = [point.number for point in front(points(seen))]
+    parents = [point.number for point in front(points(seen, price_of(settings.budget, cost)))]
     for parent in draw.permutation(parents).tolist():
         arch = seen.candidates[parent].arch
         if seen.control_of(parent) is None:
@@ -60,7 +60,7 @@ def _new_child(
             child = apply(child, move)
             moves.append(move)
         fits = child.id not in known and why_not(child, settings.space) is None
-        if fits and not settings.budget.exceeded(*cost(child)):
+        if fits and not settings.budget.exceeded(cost(child)):
             return child, tuple(moves)
     return None
 
