@@ -40,9 +40,7 @@ def propose_many(
     used = set[str]()
     while len(found) < count and parents:
         number = int(draw.integers(len(parents)))
-        drawn = draw_child(
-            parents[number], draw, space=space, budget=budget, cost=cost, known=known, most_moves=40
-        )
+        drawn = draw_child(parents[number], draw, space=space, budget=budget, cost=cost, known=known, most_moves=40)
         if drawn is None or not budget.in_band(cost(drawn[0])):
             parents[number] = parents[-1]
             parents.pop()
@@ -107,12 +105,13 @@ def main() -> None:
     root, budget = arch_of(chosen.root), parse_budget(chosen.budget)
     space, cost = around(root), partial(spend, size=(height, width), memory=budget.mib is not None)
 
-    began = time.perf_counter()
+    began, working = time.perf_counter(), time.process_time()
     found, parents = propose_many(root, space, budget, cost, count=chosen.count)
-    seconds = time.perf_counter() - began
+    seconds, working = time.perf_counter() - began, time.process_time() - working
     print(f"{platform.machine()}, one thread of {platform.processor() or 'this processor'}; torch {torch.__version__}")
     print(f"budget {budget} at {chosen.size}, root {root.text} ({budget.share(cost(root)):.0%} of it)")
     print(f"{len(found)} new candidates of {parents} parents in {seconds:.1f} s, cold start included")
+    print(f"of which this process was working {working:.1f} s: the rest the machine gave to others")
 
     draw = rng(1, "proposals")
     began = time.perf_counter()

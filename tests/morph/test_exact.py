@@ -15,12 +15,12 @@ from spnas.morph import departure
 IN_TRAINING_TOO = ("expand-block", "expand-stage", "add-copy")
 MOVES_A_NET = 5
 NETS = 100  # 500 moves a block kind
-MOST_BLOCKS = 9
+MOST_BLOCKS = 7
 
 
 def _moves(draw: Any, arch: Any) -> Move:
     """Draw a kind, then a move of it: single moves are many for some kinds and few for others."""
-    grown = arch.block_count >= MOST_BLOCKS or len(arch.stages) >= 5 or sum(arch.copies) >= 4
+    grown = arch.block_count >= MOST_BLOCKS or len(arch.stages) >= 4 or sum(arch.copies) >= 3
     kinds = [k for k in KINDS if not (grown and k in ("expand-block", "expand-stage", "add-copy"))]
     possible = list(neighbours(arch, kinds=tuple(kinds)))
     kind = draw(st.sampled_from(sorted({m.kind for m in possible})))

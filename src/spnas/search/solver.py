@@ -1,12 +1,12 @@
 """The budget solver: moves that use a budget well, drawn uniformly.
 
-All moves from a net are tried once, their children's costs being sums over stages that are mostly known, and kept; a
-draw is then a matter of microseconds.
+Moves are tried in a random order until one will do, so the first that does is a uniform draw among all that do. What
+was tried is kept, costs are sums over stages that are mostly known: a draw is a matter of microseconds.
 """
 
 from collections.abc import Container
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -17,46 +17,53 @@ from spnas.search.budget import BAND_LOW, Budget
 from spnas.search.history import CostOf
 
 BOTH_WAYS = SERIAL + SHRINKING
-KEPT_PARENTS = 512
+KEPT_PARENTS = 1024
 
 
 class Step(NamedTuple):
-    """A move, the net it leads to, and how much of the budget that uses."""
+    """A move, the net it leads to, and whether that is in the band of the budget, nearer to it than the parent, or
+    of no use."""
 
     move: Move
     child: Arch
-    share: float
+    leads: Literal["inside", "nearer", "nowhere"]
 
 
-class Steps(NamedTuple):
-    """The moves from a net inside its space: those into the band of the budget, and those that only come nearer.
+class _Parent(NamedTuple):
+    """What is known of a net that moves start from; `tried` grows with every move that is tried."""
 
-    Several moves to one child are one step, so that what is uniform is the choice of the child. `nearer` is empty for
-    a net in the band, and never leads over the budget from below it.
-    """
+    arch: Arch
+    space: Space
+    budget: Budget
+    cost: CostOf
+    distance: float
+    over: bool
+    moves: tuple[Move, ...]
+    tried: dict[int, Step]
 
-    inside: tuple[Step, ...]
-    nearer: tuple[Step, ...]
+    def step(self, number: int) -> Step:
+        """Return where a move leads, from what is known or by trying it."""
+        if number not in self.tried:
+            self.tried[number] = _try(self, self.moves[number])
+        return self.tried[number]
 
 
 @lru_cache(maxsize=KEPT_PARENTS)
-def steps(arch: Arch, space: Space, budget: Budget, cost: CostOf, kinds: tuple[str, ...] = BOTH_WAYS) -> Steps:
-    """Return the moves of these kinds from `arch` that lead into the band, or nearer to it."""
-    here = cost(arch)
-    far, over = _distance(budget.share(here)), budget.exceeded(here)
-    inside, nearer, known = list[Step](), list[Step](), {arch}
-    for move in neighbours(arch, kinds=kinds):
-        child = apply(arch, move)
-        if child in known or why_not(child, space) is not None:
-            continue
-        known.add(child)
-        spent = cost(child)
-        step = Step(move, child, budget.share(spent))
-        if budget.in_band(spent):
-            inside.append(step)
-        elif _distance(step.share) < far and (over or not budget.exceeded(spent)):
-            nearer.append(step)
-    return Steps(tuple(inside), tuple(nearer))
+def _parent(arch: Arch, space: Space, budget: Budget, cost: CostOf, kinds: tuple[str, ...]) -> _Parent:
+    spent = cost(arch)
+    distance, over = _distance(budget.share(spent)), budget.exceeded(spent)
+    return _Parent(arch, space, budget, cost, distance, over, tuple(neighbours(arch, kinds=kinds)), {})
+
+
+def _try(parent: _Parent, move: Move) -> Step:
+    child = apply(parent.arch, move)
+    if why_not(child, parent.space) is not None:
+        return Step(move, child, "nowhere")
+    spent = parent.cost(child)
+    if parent.budget.in_band(spent):
+        return Step(move, child, "inside")
+    nearer = _distance(parent.budget.share(spent)) < parent.distance
+    return Step(move, child, "nearer" if nearer and (parent.over or not parent.budget.exceeded(spent)) else "nowhere")
 
 
 def _distance(share: float) -> float:
@@ -74,16 +81,22 @@ def draw_step(
     known: Container[str] = frozenset(),
     kinds: tuple[str, ...] = BOTH_WAYS,
 ) -> Step | None:
-    """Draw uniformly among the moves from `arch` to new nets in the band of the budget; where there is none, among
-    those that come nearer to the band; None when there is none of those either.
+    """Draw uniformly among the moves from `arch` to new nets of the space in the band of the budget; where there is
+    none, among those that come nearer to the band, not over the budget from below it; None when there is no such
+    move either.
 
-    known: ids of nets that are not new.
+    known: ids of nets that are not new. cost: the same function every time, since what it told is kept.
     """
-    for found in steps(arch, space, budget, cost, kinds):
-        new = [step for step in found if step.child.id not in known]
-        if new:
-            return new[int(draw.integers(len(new)))]
-    return None
+    parent = _parent(arch, space, budget, cost, kinds)
+    nearer: Step | None = None
+    for number in draw.permutation(len(parent.moves)).tolist():
+        step = parent.step(number)
+        if step.leads == "nowhere" or (step.leads == "nearer" and nearer) or step.child.id in known:
+            continue
+        if step.leads == "inside":
+            return step
+        nearer = step
+    return nearer
 
 
 def draw_child(
