@@ -1,5 +1,6 @@
 from pathlib import Path
 
+import msgspec
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -73,3 +74,19 @@ def test_tensors_that_do_not_suit_the_network_are_named(
     save_model(tmp_path / "m.safetensors", detector, config)
     with pytest.raises(IntegrityError, match=r"tensor 'head\.hidden1\.bias' and 7 more"):
         load_model(tmp_path / "m.safetensors")
+
+
+@pytest.mark.parametrize("tied", [False, True])
+def test_a_net_with_copies_comes_back_tied_or_not(config: ModelConfig, tmp_path: Path, tied: bool) -> None:
+    config = msgspec.structs.replace(config, arch="basic: 8x1 / 16x1 / 32x1 / 64x1 + 0-1-0-1", tied=tied)
+    first = build(config, seed=0)
+    save_model(tmp_path / "m.safetensors", first, config)
+    again, _ = load_model(tmp_path / "m.safetensors")
+    pictures = torch.randn(1, 3, 64, 64)
+    for a, b in zip(first.eval().backbone(pictures), again.backbone(pictures), strict=True):  # type: ignore[operator]
+        assert torch.equal(a, b)
+    counts = [
+        sum(p.numel() for p in build(msgspec.structs.replace(config, tied=t), seed=0).parameters())
+        for t in (False, True)
+    ]
+    assert counts[1] < counts[0]

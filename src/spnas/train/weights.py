@@ -28,6 +28,7 @@ SCHEMA = 1
 class ModelConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """All that is needed to build the network again and to read its answers.
 
+    tied: whether the copies of a stage share its weights.
     projections: blocks whose shortcut is a projection by descent (see `spnas.morph`).
     category_ids: the ids the user's data gives the classes, written with results.
     """
@@ -36,6 +37,7 @@ class ModelConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     detector: str
     arch: str
     projections: tuple[int, ...] = ()
+    tied: bool = False
     classes: tuple[str, ...]
     category_ids: tuple[int | str, ...]
     settings: DetectorSettings
@@ -57,7 +59,7 @@ def build(config: ModelConfig, *, seed: int) -> nn.Module:
     kind = take(shelf, config.detector)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(torch_seed(seed, "init"))
-        backbone = Backbone(parse(config.arch), projections=frozenset(config.projections))
+        backbone = Backbone(parse(config.arch), projections=frozenset(config.projections), tied=config.tied)
         detector: nn.Module = kind.build(backbone, classes=len(config.classes), settings=config.settings)
     return detector
 
