@@ -1,7 +1,10 @@
 """Cost: additive per block, equal to a count over the whole net, and quick."""
 
 import itertools
+import runpy
 import time
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,8 +14,11 @@ from torch import nn
 from spnas.arch import Arch, parse
 from spnas.arch.move import KINDS, apply, neighbours
 from spnas.arch.published import PUBLISHED
+from spnas.arch.space import around, why_not
+from spnas.config import spend
 from spnas.nets.backbone import Backbone
 from spnas.nets.cost import cost
+from spnas.search.budget import Budget
 
 COUNTED = (
     "basic: 8x2 / 16x2 / 32x2 / 64x2",
@@ -100,3 +106,25 @@ def test_a_thousand_candidates_are_counted_in_no_time() -> None:
     for arch in archs:
         cost(arch)
     assert time.perf_counter() - began < 2.0
+
+
+@pytest.mark.parametrize(
+    ("root", "gmacs", "size"),
+    [("basic: 16x2 / 32x2 / 64x2 / 128x2", 0.4, (240, 320)), ("r_111-2111-211111-211", 6.0, (224, 224))],
+)
+def test_proposals_within_a_budget_are_within_it_by_another_count(
+    root: str, gmacs: float, size: tuple[int, int]
+) -> None:
+    """The benchmark in small: all by formulas that share nothing with the cost model, some by running them whole."""
+    bench = runpy.run_path(str(Path(__file__).parents[2] / "benchmarks" / "proposals.py"))
+    space, budget = around(parse(root)), Budget(gmacs=gmacs)
+    began = time.process_time()
+    found, _ = bench["propose_many"](parse(root), space, budget, partial(spend, size=size), count=500)
+    assert time.process_time() - began < 10  # 10,000 take less than 20 seconds; a cold start is in this
+    assert len({arch.id for arch in found}) == 500
+    assert all(why_not(arch, space) is None for arch in found)
+    for number, arch in enumerate(found):
+        by_hand = bench["macs_by_hand"](arch, *size)
+        assert 0.9 <= by_hand / 1e9 / gmacs <= 1
+        if number % 100 == 0:
+            assert bench["macs_of_a_run"](arch, *size) == by_hand

@@ -37,7 +37,9 @@ def outcome(candidate: Candidate, parent: Outcome | None, *, fails: bool = False
     value = quality(candidate.arch)
     spent = cost(candidate.arch)
     metrics = {"ap": value + before + drifted + luck, "quality": value}
-    return Outcome(number=candidate.number, metrics=metrics, gmacs=spent.gmacs, params=spent.params, weights="w", sha256="0")
+    return Outcome(
+        number=candidate.number, metrics=metrics, gmacs=spent.gmacs, params=spent.params, weights="w", sha256="0"
+    )
 
 
 Finish = Callable[[list[int]], int]

@@ -27,7 +27,8 @@ def test_budgets_are_read_in_the_units_people_write_and_written_so_that_they_are
 
 
 @pytest.mark.parametrize(
-    "text", ["6", "GMAC", "-1GMAC", "0GMAC", "6GFLOPS", "inf GMAC", "1e3GMAC", "300MB", "12s", "", "6GMAC,", "6GMAC 12ms"]
+    "text",
+    ["6", "GMAC", "-1GMAC", "0GMAC", "6GFLOPS", "inf GMAC", "1e3GMAC", "300MB", "12s", "", "6GMAC,", "6GMAC 12ms"],
 )
 def test_anything_else_is_refused_with_examples(text: str) -> None:
     with pytest.raises(UsageError, match="write it as 6GMAC"):

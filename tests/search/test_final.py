@@ -1,6 +1,9 @@
-from tests.search.conftest import ROOT, run
+import msgspec
+from tests.search.conftest import ROOT, cost, run
 
-from spnas.arch import Candidate, Outcome, parse
+from spnas.arch import Arch, Candidate, Outcome, parse
+from spnas.search.budget import Budget, Spent
+from spnas.search.front import front, points, price_of
 from spnas.search.history import History
 from spnas.search.phases import final
 from spnas.search.settings import SearchSettings
@@ -41,3 +44,34 @@ def test_finalist_and_rival_are_trained_alike_over_the_same_seeds(settings: Sear
     assert {c.steps for c in finals} == {settings.plan.final_steps}
     assert all(c.parent is None and c.finalist == chosen[0] for c in finals)
     assert {c.arch for c in finals if c.role == "rival"} == {RIVAL}
+
+
+def test_a_finalist_that_is_over_the_budget_after_all_is_passed_over_for_the_next(settings: SearchSettings) -> None:
+    history = run(settings)
+    best = final.finalists(history, settings)[0]
+    asked: list[Arch] = []
+
+    def fits(arch: Arch) -> bool:
+        asked.append(arch)
+        return arch != history.candidates[best].arch
+
+    chosen = final.finalists(history, settings, fits=fits)
+    assert chosen != [best]
+    assert history.candidates[chosen[0]].role == "child"
+    assert len(asked) == 2  # no more are timed than need be
+    assert final.finalists(history, settings, fits=lambda _: False) == [0]
+
+
+def test_with_a_budget_in_milliseconds_the_front_is_drawn_against_them(settings: SearchSettings) -> None:
+    """Here deep nets are slow whatever their GMACs."""
+    history = run(settings)
+    budget = Budget(milliseconds=100.0)
+
+    def timed(arch: Arch) -> Spent:
+        return msgspec.structs.replace(cost(arch), milliseconds=float(arch.block_count))
+
+    price = price_of(budget, timed)
+    assert price is not None
+    drawn = front(points(history, price))
+    assert [p.cost * 100 for p in drawn] == [history.candidates[p.number].arch.block_count for p in drawn]
+    assert price_of(settings.budget, timed) is None

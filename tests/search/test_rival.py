@@ -2,7 +2,7 @@ import pytest
 
 from spnas.arch import Arch
 from spnas.errors import UsageError
-from spnas.search.rival import CLOSE, scaled_resnet
+from spnas.search.rival import CLOSE, MOST_MEASURED, matched, scaled_resnet
 
 
 def gmacs(arch: Arch) -> float:
@@ -31,3 +31,25 @@ def test_the_cost_of_resnet18_gives_resnet18_back() -> None:
 def test_a_budget_below_any_net_is_refused() -> None:
     with pytest.raises(UsageError, match="raise --budget"):
         scaled_resnet("basic", target=1e-6, measure=gmacs, width=16)
+
+
+def test_where_measuring_is_slow_a_few_nets_are_measured_until_one_fits() -> None:
+    asked: list[Arch] = []
+
+    def measure(arch: Arch) -> float:
+        asked.append(arch)
+        return 3.0 + 40 * gmacs(arch) ** 0.8
+
+    def scaled(target: float) -> Arch:
+        return scaled_resnet("basic", target=target, measure=gmacs, width=16)
+
+    rival = matched(25.0, scaled=scaled, measure=measure, start=0.05)
+    assert measure(rival) == pytest.approx(25.0, rel=CLOSE)
+    assert len(asked) <= MOST_MEASURED + 1
+
+
+def test_a_target_between_two_nets_gets_the_nearer_one() -> None:
+    small, large = Arch("basic", ((16,),) * 4), Arch("basic", ((16,) * 2,) * 4)
+    times = {small: 1.0, large: 2.0}
+    nearest = matched(1.6, scaled=lambda g: large if g > 1.2 else small, measure=times.__getitem__, start=1.0)
+    assert nearest == large

@@ -26,7 +26,9 @@ def allowed(arch: Arch, budget: Budget, known: frozenset[str] = frozenset()) -> 
     return [
         c.id
         for c in children
-        if why_not(c, SPACE) is None and 0.9 * bound <= sum(w * w for w in c.widths) / 1e5 <= bound and c.id not in known
+        if why_not(c, SPACE) is None
+        and 0.9 * bound <= sum(w * w for w in c.widths) / 1e5 <= bound
+        and c.id not in known
     ]
 
 

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from spnas.arch import Arch
-from spnas.nets.pieces import Piece, Stage, blocks_of, build, lay_out
+from spnas.nets.pieces import Piece, Stage, blocks_of, build, lay_out, without_norms
 
 
 class Cost(msgspec.Struct, frozen=True):
@@ -68,27 +68,21 @@ def _count_piece(piece: Piece) -> tuple[int, int]:
     with torch.device("meta"):
         module = build(piece)
         params = sum(p.numel() for p in module.parameters())
+        without_norms(module, lambda _: nn.Identity())  # by convention they are not counted
         return _macs(module, torch.empty(1, piece.in_channels, *piece.size)), params
 
 
 def _macs(module: nn.Module, x: torch.Tensor) -> int:
-    """Run `module` on one picture and return the multiply-accumulates of its convolutions and linear layers.
-
-    Normalisations, which by convention are not counted, are taken out first: on the meta device they take most of
-    the time.
-    """
+    """Run `module` on one picture and return the multiply-accumulates of its convolutions and linear layers."""
     total = 0
 
     def add(layer: nn.Module, _inputs: Any, output: torch.Tensor) -> None:
         nonlocal total
         total += output.numel() * cast(torch.Tensor, layer.weight)[0].numel()
 
-    for parent in list(module.modules()):
-        for name, child in list(parent.named_children()):
-            if isinstance(child, nn.BatchNorm2d):
-                setattr(parent, name, nn.Identity())
-            elif isinstance(child, nn.Conv2d | nn.Linear):
-                child.register_forward_hook(add)
+    for layer in module.modules():
+        if isinstance(layer, nn.Conv2d | nn.Linear):
+            layer.register_forward_hook(add)
     with torch.no_grad():
         module(x)
     return total

@@ -6,9 +6,7 @@ import torch
 from torch import nn
 
 from spnas.arch import Arch
-from spnas.nets.pieces import Piece, Stage, blocks_of, build, lay_out
-
-COUNTED_BATCH = 2  # the least that batch normalisation takes where a map has a single pixel
+from spnas.nets.pieces import Piece, Stage, blocks_of, build, lay_out, without_norms
 
 
 def activation_mib(
@@ -35,30 +33,42 @@ def _kept_by_stage(stage: Stage) -> int:
 
 @lru_cache(maxsize=65536)
 def _kept_by(piece: Piece) -> int:
-    """Return the bytes a picture that a piece adds: its own maps and its output, which whatever follows keeps; its
-    input was counted as the output of the piece before, but for the picture itself."""
+    """Return the bytes that a piece adds: its own maps and its output, which whatever follows keeps; its input was
+    counted as the output of the piece before, but for the picture itself."""
     with torch.device("meta"):
-        module = build(piece).train()
-        x = torch.empty(COUNTED_BATCH, piece.in_channels, *piece.size, requires_grad=piece.part != "stem")
-        kept, y = kept_for_backward(module, x)
+        module = without_norms(build(piece), lambda norm: _Scale(norm.num_features))
+        x = torch.empty(1, piece.in_channels, *piece.size, requires_grad=piece.part != "stem")
+        kept, y = _kept_for_backward(module, x)
     kept[_storage(y)] = y.untyped_storage().nbytes()
     if piece.part != "stem":
         kept.pop(_storage(x), None)
-    return sum(kept.values()) // COUNTED_BATCH
+    return sum(kept.values())
 
 
-def kept_for_backward(module: nn.Module, x: torch.Tensor) -> tuple[dict[int, int], torch.Tensor]:
+class _Scale(nn.Module):
+    """Stands for a BN, which keeps its input as this does, and puts out a map of its own."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(channels, 1, 1))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(N, channels, H, W) -> the same."""
+        return x * self.weight
+
+
+def _kept_for_backward(module: nn.Module, x: torch.Tensor) -> tuple[dict[int, int], torch.Tensor]:
     """Run `module` on `x` and return what autograd keeps of feature maps, bytes by storage, and the output."""
     kept: dict[int, int] = {}
     held = list[torch.Tensor]()  # so that no storage is freed, and its address used again, while we count
-    own = {_storage(tensor) for tensor in (*module.parameters(), *module.buffers())}
 
     def pack(tensor: torch.Tensor) -> torch.Tensor:
         held.append(tensor)
-        if tensor.dim() == 4 and _storage(tensor) not in own:
+        if _storage(tensor) not in own:
             kept[_storage(tensor)] = tensor.untyped_storage().nbytes()
         return tensor
 
+    own = {_storage(parameter) for parameter in module.parameters()}
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
         y = module(x)
     return kept, y

@@ -5,6 +5,7 @@ search, whose children share all but a stage or two with their parents, looks mo
 """
 
 from collections import Counter
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Literal, NamedTuple
 
@@ -125,6 +126,15 @@ def build(piece: Piece) -> nn.Module:
     return block_kind(piece.kind).build(
         piece.in_channels, piece.width, stride=piece.stride, projection=piece.projection
     )
+
+
+def without_norms(module: nn.Module, stand_in: Callable[[nn.BatchNorm2d], nn.Module]) -> nn.Module:
+    """Put something in the place of every BN of `module`: on the meta device a BN takes most of the time."""
+    for parent in list(module.modules()):
+        for name, child in list(parent.named_children()):
+            if isinstance(child, nn.BatchNorm2d):
+                setattr(parent, name, stand_in(child))
+    return module
 
 
 class Fused(nn.Module):

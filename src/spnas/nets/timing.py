@@ -40,7 +40,7 @@ def this_place(device: str, precision: str) -> Place:
         name=torch.cuda.get_device_name() if device == "cuda" else _processor(),
         threads=torch.get_num_threads(),
         precision=precision,
-        torch=torch.__version__,
+        torch=str(torch.__version__),
     )
 
 
@@ -57,7 +57,8 @@ def time_all(things: Sequence[Piece | Arch], size: Size, place: Place) -> list[f
     """Return the milliseconds that each of `things` takes; `size` is the picture's, for whole nets.
 
     They take turns, round after round, so that a machine which warms up or is shared slows all of them alike, and
-    the least of the rounds counts: whatever else the machine does only adds to a time.
+    the least of the rounds counts: whatever else the machine does only adds to a time. For the same reason it is the
+    time that the processor worked that counts where there is one thread; on a quiet machine that is all of it.
     """
     runs = [_run_of(thing, size, place) for thing in things]
     best = [float("inf")] * len(runs)
@@ -79,6 +80,7 @@ def _run_of(thing: Piece | Arch, size: Size, place: Place) -> Callable[[], float
     h, w, channels = (*size, 3) if isinstance(thing, Arch) else (*thing.size, thing.in_channels)
     module = cast(nn.Module, module.to(device=place.device, memory_format=torch.channels_last))  # type: ignore[call-overload]
     on_gpu, lower = place.device == "cuda", place.precision == "bf16"
+    clock = time.thread_time if place.threads == 1 and not on_gpu else time.perf_counter
 
     @torch.inference_mode()
     def run() -> float:
@@ -86,12 +88,12 @@ def _run_of(thing: Piece | Arch, size: Size, place: Place) -> Callable[[], float
         with torch.autocast(place.device, torch.bfloat16, enabled=lower):
             if on_gpu:
                 torch.cuda.synchronize()
-            began = time.perf_counter()
+            began = clock()
             for _ in range(RUNS_AT_ONCE if on_gpu else 1):
                 module(x)
             if on_gpu:
                 torch.cuda.synchronize()
-        return (time.perf_counter() - began) / (RUNS_AT_ONCE if on_gpu else 1)
+        return (clock() - began) / (RUNS_AT_ONCE if on_gpu else 1)
 
     return run
 

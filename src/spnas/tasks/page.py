@@ -31,6 +31,7 @@ class Told(msgspec.Struct, frozen=True, kw_only=True):
     verdict: Verdict | None
     chosen: list[int]
     rival: Arch
+    milliseconds: dict[str, float] = {}  # whole nets by their notation, timed where the budget is in milliseconds
 
 
 def study_page(folder: RunFolder, study: Study, told: Told) -> records.StudyPage:
@@ -60,6 +61,7 @@ def study_page(folder: RunFolder, study: Study, told: Told) -> records.StudyPage
         ),
         settings=_setting_facts(settings, size),
         run=(
+            *_times(study, told),
             records.Fact("time", duration(study.seconds), "over all sittings"),
             records.Fact("machine", f"{platform.machine()}, {platform.system()}, {settings.recipe.device}"),
             records.Fact(
@@ -163,6 +165,13 @@ def _verdict(study: Study, told: Told, finals: tuple[records.FinalRow, ...]) -> 
             records.Fact("time", duration(study.seconds)),
         ),
     )
+
+
+def _times(study: Study, told: Told) -> tuple[records.Fact, ...]:
+    found = study.candidates[told.chosen[0]].arch.text
+    named = (("searched", found), ("rival", told.rival.text))
+    words = [f"{name} {told.milliseconds[text]:.2f} ms" for name, text in named if text in told.milliseconds]
+    return (records.Fact("forward pass", ", ".join(words), "of the whole backbone, one picture"),) if words else ()
 
 
 def _archs(study: Study, told: Told, size: tuple[int, int]) -> tuple[records.DrawnArch, ...]:

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import msgspec
 
-from spnas.arch import Arch, Candidate
 from spnas.assess import input_size
 from spnas.config import (
     QUICK,
@@ -15,29 +14,24 @@ from spnas.config import (
     preset_for,
     recipe_for,
     resize_for,
-    rival_of,
     search_settings,
     size_of,
-    spend,
 )
 from spnas.data.batches import Pictures
 from spnas.data.records import DataSet
-from spnas.errors import UsageError
-from spnas.latency import predictor
 from spnas.nets.memory import activation_mib
 from spnas.pace import ROOT_PER_CHILD, plan_for, seconds_per_step
 from spnas.runs import executors
 from spnas.runs.folder import RunFolder
 from spnas.search.budget import parse_budget
-from spnas.search.front import price_of
-from spnas.search.history import CostOf, History
 from spnas.search.phases import final, serial
 from spnas.search.settings import Plan
-from spnas.search.verdict import Verdict, judge
+from spnas.search.verdict import Verdict
 from spnas.shelf import take
 from spnas.study import Study, run_phase
 from spnas.talk import Talk, duration
-from spnas.tasks.clock import place_of, settle, stopwatch, time_finals
+from spnas.tasks.clock import place_of, settle, time_finals
+from spnas.tasks.finals import Finalists, cost_for, judge_finals, refuse_dead_root, settle_finalists
 from spnas.tasks.finish import finish
 from spnas.tasks.page import Told
 from spnas.tasks.resume import begin_or_go_on, stored_settings
@@ -164,7 +158,7 @@ def _plan(
 
 def _introduce(settings: StudySettings, size: tuple[int, int], talk: Talk) -> None:
     plan, root = settings.search.plan, settings.search.root
-    spent = msgspec.structs.replace(_cost_of(settings, size)(root), mib=activation_mib(root, *size))
+    spent = msgspec.structs.replace(cost_for(settings, size)(root), mib=activation_mib(root, *size))
     talk.say(f"root {root.text}: {spent} at {size[1]}x{size[0]}, budget {settings.search.budget}")
     talk.say(
         f"plan: {plan.candidates} candidates of {plan.child_steps} steps and their controls, from a root of "
@@ -185,7 +179,7 @@ def _run(
 ) -> SearchResult:
     """Run both phases with one set of workers, then finish the study."""
     size = input_size(data.train, settings.recipe.resize)
-    cost_of = _cost_of(settings, size)
+    cost_of = cost_for(settings, size)
     with folder.open_ledger() as ledger:
         study = Study(ledger)
         crew = take(executors, executor).open(make_work, str(folder.root), workers=workers)
@@ -200,8 +194,8 @@ def _run(
                         lambda n, h: serial.propose(n, h, settings.search, cost_of),
                         out_of_time=lambda: study.seconds > serial_limit,
                     )
-                _refuse_dead_root(study)
-                chosen, rival = _finalists(study, settings, size)
+                refuse_dead_root(study)
+                chosen, rival = settle_finalists(study, settings, size)
                 phase(
                     lambda n, h: final.propose(n, h, settings.search, chosen=chosen, rival=rival),
                     out_of_time=lambda: study.seconds > limit,
@@ -212,10 +206,10 @@ def _run(
             raise
         finally:
             study.heartbeat(now=True)
-        verdict = _verdict(study, chosen, settings.search.plan)
+        verdict = judge_finals(study, chosen, settings.search.plan)
         found = study.candidates[chosen[0]].arch
         times = time_finals(study, [found, rival], size, settings.recipe) if settings.latency else {}
-        told = Told(settings=settings, data=data, verdict=verdict, chosen=chosen, rival=rival)
+        told = Told(settings=settings, data=data, verdict=verdict, chosen=chosen, rival=rival, milliseconds=times)
         best = finish(folder, study, told, talk)
         return SearchResult(
             folder=str(folder.root),
@@ -232,64 +226,6 @@ def _run(
             failures=sum(o.failure is not None for o in study.outcomes.values()),
             seconds=study.seconds,
         )
-
-
-def _cost_of(settings: StudySettings, size: tuple[int, int]) -> CostOf:
-    """Return what tells the costs that the budget bounds."""
-    return partial(
-        spend,
-        size=size,
-        milliseconds=predictor(settings.latency) if settings.latency else None,
-        memory=settings.search.budget.mib is not None,
-    )
-
-
-def _refuse_dead_root(study: Study) -> None:
-    if failure := study.outcomes[0].failure:
-        raise UsageError(f"the root could not be trained: {failure}; nothing can be inherited from it")
-
-
-class Finalists(msgspec.Struct, frozen=True):
-    """Who goes into the finals: numbers of candidates, the search's answer first, and the rival's architecture."""
-
-    chosen: list[int]
-    rival: Arch
-
-
-def _finalists(study: Study, settings: StudySettings, size: tuple[int, int]) -> tuple[list[int], Arch]:
-    """Settle who goes into the finals, once, and put it on record."""
-    noted = study.ledger.noted("finalists", Finalists)
-    if noted is None:
-        searched = tuple(c for c in study.candidates if c.role not in ("final", "rival"))
-        bound, time = settings.search.budget.milliseconds, stopwatch(size, settings.recipe)
-        chosen = final.finalists(
-            History(searched, study.outcomes),
-            settings.search,
-            price=price_of(settings.search.budget, _cost_of(settings, size)),
-            fits=lambda arch: bound is None or time(arch) <= bound,
-        )
-        arch, width = study.candidates[chosen[0]].arch, settings.search.space.base_width
-        noted = Finalists(chosen, rival_of(arch, size, width, time if bound is not None else None))
-        study.ledger.note("finalists", noted)
-    return noted.chosen, noted.rival
-
-
-def _verdict(study: Study, chosen: list[int], plan: Plan) -> Verdict | None:
-    """Judge the finals when all of them are there; a failed one is left out."""
-    finals = [c for c in study.candidates if c.role in ("final", "rival")]
-    if len(finals) < (plan.finalists + 1) * plan.seeds and len(finals) < (len(chosen) + 1) * plan.seeds:
-        return None
-
-    def aps(wanted: list[Candidate]) -> list[float]:
-        return [study.outcomes[c.number].metrics["ap"] for c in wanted if not study.outcomes[c.number].failure]
-
-    groups = [aps([c for c in finals if c.role == "final" and c.finalist == n]) for n in chosen]
-    rival = aps([c for c in finals if c.role == "rival"])
-    if not groups[0] or not rival:
-        return None
-    verdict = judge(chosen[0], groups[0], rival, groups[1:])
-    study.ledger.note("verdict", verdict)
-    return verdict
 
 
 def describe(result: SearchResult) -> list[str]:
