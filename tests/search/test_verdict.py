@@ -47,3 +47,9 @@ def test_further_finalists_sharpen_the_estimate_of_the_spread_not_the_difference
 def test_the_quantiles_fall_towards_the_normal_one() -> None:
     assert list(T_QUANTILES) == sorted(T_QUANTILES, reverse=True)
     assert t_quantile(1000) >= 1.96
+
+
+def test_nets_that_learned_nothing_are_not_compared() -> None:
+    verdict = judge(7, [0.001, 0.001, 0.001], [0.004, 0.004, 0.004], [])
+    assert verdict.paid is None
+    assert "neither net has learned to detect" in verdict.sentence

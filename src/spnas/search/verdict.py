@@ -12,6 +12,7 @@ T_QUANTILES = (
     *(2.201, 2.179, 2.160, 2.145, 2.131, 2.120, 2.110, 2.101, 2.093, 2.086),
 )
 T_BEYOND = 2.08
+LEARNED = 0.02  # AP below which a detector has not learned to detect
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,7 +44,8 @@ def judge(finalist: int, finalist_ap: list[float], rival_ap: list[float], others
     if degrees and len(finalist_ap) > 1 and len(rival_ap) > 1:
         variance = sum(statistics.variance(g) * (len(g) - 1) for g in groups) / degrees
         half_width = t_quantile(degrees) * math.sqrt(variance * (1 / len(finalist_ap) + 1 / len(rival_ap)))
-    paid = None if half_width is None or abs(difference) <= half_width else difference > 0
+    learned = max(statistics.fmean(finalist_ap), statistics.fmean(rival_ap)) >= LEARNED
+    paid = None if half_width is None or abs(difference) <= half_width or not learned else difference > 0
     return Verdict(
         finalist=finalist,
         finalist_ap=tuple(finalist_ap),
@@ -57,6 +59,8 @@ def judge(finalist: int, finalist_ap: list[float], rival_ap: list[float], others
 
 def _sentence(ours: float, rival: float, difference: float, half_width: float | None, paid: bool | None) -> str:
     numbers = f"AP {ours:.3f} against {rival:.3f} of the equal-cost ResNet, difference {difference:+.3f}"
+    if max(ours, rival) < LEARNED:
+        return f"Not known: neither net has learned to detect, {numbers}; train for longer (--steps, --hours)."
     if half_width is None:
         return f"Not known: {numbers}, from one seed each, which says nothing about the spread."
     numbers += f" (95 % interval {difference - half_width:+.3f} to {difference + half_width:+.3f})"
