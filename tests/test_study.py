@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import Future
 from pathlib import Path
 
 import msgspec
@@ -11,7 +12,7 @@ import pytest
 
 from spnas.arch import Candidate, Outcome, parse
 from spnas.errors import ResourceError
-from spnas.runs.executors import inline
+from spnas.runs.executors import WorkerDied, failure, inline
 from spnas.runs.ledger import Ledger
 from spnas.search.history import History
 from spnas.study import Job, Study, run_phase
@@ -119,3 +120,48 @@ def test_a_study_killed_at_any_moment_ends_as_if_it_had_not_been(tmp_path: Path)
             except subprocess.TimeoutExpired:
                 player.send_signal(signal.SIGKILL)
         assert play(ledger) == whole
+
+
+class Mortal:
+    """An executor whose workers die at candidate 3 so many times."""
+
+    def __init__(self, deaths: int) -> None:
+        self.deaths = deaths
+        self.work = answer("")
+
+    def submit(self, job: bytes) -> Future[bytes]:
+        future: Future[bytes] = Future()
+        if msgspec.json.decode(job, type=Job).candidate.number == 3 and self.deaths:
+            self.deaths -= 1
+            future.set_exception(WorkerDied("killed (signal 9), perhaps out of memory"))
+        else:
+            try:
+                future.set_result(self.work(job))
+            except ValueError as fault:
+                future.set_exception(failure(fault))
+        return future
+
+    def close(self, *, kill: bool = False) -> None:
+        assert not kill
+
+
+@pytest.mark.parametrize("deaths", [1, 2])
+def test_a_dead_worker_is_no_verdict_on_a_candidate_two_are(tmp_path: Path, deaths: int) -> None:
+    with Ledger.open(tmp_path / "ledger.sqlite") as ledger:
+        run_phase(Study(ledger), Mortal(deaths), propose, lag=4, workers=2)
+        third = ledger.outcomes()[3].failure
+    assert third == (None if deaths == 1 else "killed (signal 9), perhaps out of memory")
+
+
+def missing_disk(_folder: str) -> Callable[[bytes], bytes]:
+    def work(_job: bytes) -> bytes:
+        raise FileNotFoundError("pictures/1.png")
+
+    return work
+
+
+def test_a_fault_of_the_place_ends_the_study_and_is_no_outcome(tmp_path: Path) -> None:
+    with pytest.raises(ResourceError, match="FileNotFoundError"):
+        play(tmp_path / "ledger.sqlite", missing_disk)
+    with Ledger.open(tmp_path / "ledger.sqlite") as ledger:
+        assert ledger.outcomes() == {}

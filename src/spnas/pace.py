@@ -5,6 +5,7 @@ plan again; plans are on a coarse ladder for the same reason.
 """
 
 import hashlib
+import math
 import os
 import platform
 import time
@@ -16,11 +17,12 @@ import torch
 
 from spnas.arch import Arch
 from spnas.assess import Recipe
+from spnas.assess import threads as set_threads
 from spnas.data.batches import Pictures, train_batch
 from spnas.errors import UsageError
 from spnas.rng import torch_seed
 from spnas.runs.files import write_atomic
-from spnas.search.settings import Plan
+from spnas.search.settings import LAG, Plan
 from spnas.train.loop import make_optimizer, step_loss
 from spnas.train.weights import ModelConfig, build
 
@@ -41,7 +43,10 @@ def seconds_per_step(
     store = cache or cache_folder() / "pace.json"
     known = _read(store)
     if key not in known:
+        before = torch.get_num_threads()
+        set_threads(threads)
         known[key] = round(_measure(arch, recipe, pictures), 5)
+        set_threads(before)
         store.parent.mkdir(parents=True, exist_ok=True)
         write_atomic(store, msgspec.json.format(msgspec.json.encode(known)))
     return known[key]
@@ -97,13 +102,14 @@ def plan_for(hours: float, *, step_seconds: float, workers: int, pictures: int, 
 
     Raises: UsageError when not even the smallest plan fits.
     """
-    affordable = hours * 3600 * workers * USABLE / step_seconds
+    usable = hours * 3600 * USABLE / step_seconds  # steps, one after the other
+    at_once = min(workers, LAG)  # more candidates of a search are never in training together
     longest = max(STEPS[0], LONGEST_EPOCHS * pictures / batch_size)
     best: Plan | None = None
     for full in STEPS:
         short = max(20, round(full / ROOT_PER_CHILD))
-        fixed = full * (1 + 2 * seeds)
-        candidates = int((affordable - fixed) / (CONTROLS * short))
+        rest = usable - full * _trainings_in_a_row(workers, seeds)
+        candidates = int(rest * at_once / (CONTROLS * short))
         if candidates < LEAST_CANDIDATES or (best is not None and full > longest):
             break
         best = Plan(
@@ -115,10 +121,15 @@ def plan_for(hours: float, *, step_seconds: float, workers: int, pictures: int, 
             seeds=seeds,
         )
     if best is None:
-        least = STEPS[0] * (1 + 2 * seeds) + LEAST_CANDIDATES * CONTROLS * 20
-        hours = least * step_seconds / (3600 * workers * USABLE)
+        least = STEPS[0] * _trainings_in_a_row(workers, seeds) + LEAST_CANDIDATES * CONTROLS * 20 / at_once
+        hours = least * step_seconds / (3600 * USABLE)
         raise UsageError(f"--hours is too short: the smallest search takes about {hours:.2g} hours on this machine")
     return best
+
+
+def _trainings_in_a_row(workers: int, seeds: int) -> int:
+    """Return full trainings on the way from beginning to end: the root, then the finals, as many at once as can be."""
+    return 1 + math.ceil(2 * seeds / workers)
 
 
 def _round_down(candidates: int) -> int:

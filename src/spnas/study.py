@@ -11,14 +11,23 @@ from concurrent.futures import FIRST_COMPLETED, Future, wait
 import msgspec
 
 from spnas.arch import Candidate, Outcome
-from spnas.errors import IntegrityError, ResourceError
+from spnas.errors import IntegrityError, ResourceError, UsageError
 from spnas.runs.executors import Executor, WorkerDied, WorkFailed
 from spnas.runs.ledger import Ledger
 from spnas.search.history import History
 
 SECONDS_BETWEEN_LOOKS = 0.5
 SECONDS_BETWEEN_HEARTBEATS = 5.0
-_FAULTS_THAT_STOP = {"ResourceError": ResourceError, "IntegrityError": IntegrityError}
+# what is wrong with the place and not with the candidate: it would fail every other candidate too
+_FAULTS_THAT_STOP: dict[str, type[ResourceError | IntegrityError | UsageError]] = {
+    "ResourceError": ResourceError,
+    "OSError": ResourceError,
+    "FileNotFoundError": ResourceError,
+    "PermissionError": ResourceError,
+    "IntegrityError": IntegrityError,
+    "DataError": UsageError,
+    "UsageError": UsageError,
+}
 
 Propose = Callable[[int, History], Candidate | None]
 
@@ -83,11 +92,14 @@ def run_phase(
 
     watch: told twice a second what is being worked on.
 
-    Raises: ResourceError or IntegrityError as a worker met them; they end a study, while all else that goes wrong in
-    a candidate is an outcome with a reason.
+    A worker that dies is given the same candidate once more; a second death is the candidate's.
+
+    Raises: ResourceError, IntegrityError or UsageError where a worker met a fault of the place (disk, data, weights);
+    all else that goes wrong in a candidate is an outcome with a reason.
     """
     running: dict[Future[bytes], Candidate] = {}
     unfinished = [c for c in study.candidates if c.number not in study.outcomes]
+    died: set[int] = set()
     over = False
     while True:
         while len(running) < workers:
@@ -101,7 +113,12 @@ def run_phase(
             return
         done, _ = wait(running, timeout=SECONDS_BETWEEN_LOOKS, return_when=FIRST_COMPLETED)
         for future in done:
-            study.record(_outcome(future, running.pop(future)))
+            candidate = running.pop(future)
+            if isinstance(future.exception(), WorkerDied) and candidate.number not in died:
+                died.add(candidate.number)
+                running[executor.submit(_job(study, candidate))] = candidate
+            else:
+                study.record(_outcome(future, candidate))
         study.heartbeat()
         watch(list(running.values()))
 

@@ -1,5 +1,6 @@
 """What a worker process does: it opens a study's data once, then assesses one candidate after the other."""
 
+import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -59,6 +60,7 @@ def make_work(folder: str) -> Callable[[bytes], bytes]:
             checkpoint=run.checkpoint(candidate.number) / "training.safetensors",
             on_step=_sign(run, candidate.number, candidate.steps),
         )
+        shutil.rmtree(run.checkpoint(candidate.number), ignore_errors=True)  # the weights are in place
         return msgspec.json.encode(outcome)
 
     return work

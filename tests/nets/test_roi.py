@@ -54,3 +54,10 @@ def test_a_box_of_224_pixels_belongs_to_stride_16_as_in_the_paper() -> None:
     sides = torch.tensor([30.0, 111.0, 113.0, 223.0, 225.0, 449.0, 5000.0])
     square = torch.cat((torch.zeros(7, 2), sides[:, None].repeat(1, 2)), 1)
     assert roi.level_of(square, base, 4).tolist() == [0, 0, 1, 1, 2, 3, 3]
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf"), 1e30])
+def test_a_box_that_is_no_place_is_pooled_without_a_crash(value: float) -> None:
+    levels = [torch.randn(1, 3, 96 // s, 96 // s) for s in STRIDES]
+    pooled = roi.pool_regions(levels, STRIDES, torch.full((1, 2, 4), value), PRESETS["small"])
+    assert pooled.isfinite().all()

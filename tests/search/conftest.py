@@ -45,7 +45,14 @@ def outcome(candidate: Candidate, parent: Outcome | None, *, fails: bool = False
 Finish = Callable[[list[int]], int]
 
 
-def run(settings: SearchSettings, *, workers: int = 1, finish: Finish = min, failing: int = 0) -> History:
+def run(
+    settings: SearchSettings,
+    *,
+    workers: int = 1,
+    finish: Finish = min,
+    failing: int = 0,
+    fails: Callable[[int], bool] = lambda _n: False,
+) -> History:
     """Play a serial phase with `workers`, of which `finish` chooses who is done next."""
     candidates: list[Candidate] = []
     outcomes: dict[int, Outcome] = {}
@@ -68,7 +75,9 @@ def run(settings: SearchSettings, *, workers: int = 1, finish: Finish = min, fai
         running.remove(number)
         done = candidates[number]
         parent = outcomes[done.parent] if done.parent is not None else None
-        outcomes[number] = outcome(done, parent, fails=bool(failing and number and number % failing == 0))
+        outcomes[number] = outcome(
+            done, parent, fails=fails(number) or bool(failing and number and number % failing == 0)
+        )
 
 
 @pytest.fixture

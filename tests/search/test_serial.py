@@ -90,3 +90,11 @@ def test_a_space_that_is_used_up_ends_the_phase(settings: SearchSettings) -> Non
     )
     history = run(tight)
     assert 0 < sum(c.role == "child" for c in history.candidates) <= settings.plan.candidates
+
+
+def test_a_failed_control_is_tried_again_and_given_up_in_the_end(settings: SearchSettings) -> None:
+    history = run(settings, failing=1)  # nothing but the root succeeds
+    assert [c.parent for c in history.candidates if c.role == "control"] == [0, 0, 0]
+    once = run(settings, fails=lambda number: number == 1)
+    assert sum(c.role == "child" for c in once.candidates) == settings.plan.candidates
+    assert len(fitness(once)) > 1

@@ -95,6 +95,6 @@ def test_a_loss_that_is_no_number_ends_the_training_with_its_step(
 def test_the_loss_falls(detector: nn.Module, batch_of: Callable[[int], Batch]) -> None:
     seen: list[float] = []
     train(
-        detector, batch_of, SETTINGS, steps=60, key=KEY, on_step=lambda _step, terms: seen.append(sum(terms.values()))
+        detector, batch_of, SETTINGS, steps=200, key=KEY, on_step=lambda _step, terms: seen.append(sum(terms.values()))
     )
-    assert sum(seen[-2:]) < 0.8 * sum(seen[:2])
+    assert sum(seen[-5:]) / 5 < 0.8 * sum(seen[:2]) / 2

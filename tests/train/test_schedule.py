@@ -30,3 +30,9 @@ def test_steps_divides_by_ten_at_two_thirds_and_eight_ninths() -> None:
     assert rates[:60] == [1.0] * 60
     assert rates[60:80] == pytest.approx([0.1] * 20)
     assert rates[80:] == pytest.approx([0.01] * 10)
+
+
+def test_short_trainings_are_not_all_warm_up() -> None:
+    rates = [rate("steps", step, 60, 500) for step in range(60)]
+    assert max(rates) == 1.0
+    assert rates[-1] == pytest.approx(0.01)

@@ -35,7 +35,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
 
     judged_on: "search-val" (carved from train) or "val".
     weights: file name inside the study folder, with its SHA-256; None when it failed.
-    seconds, peak_memory_mib and worker differ between runs and are left out of the canonical dump.
+    seconds and peak_memory_mib differ between runs and are left out of the canonical dump.
     """
 
     number: int

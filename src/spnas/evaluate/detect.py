@@ -45,9 +45,10 @@ def detect(
     *,
     progress: Callable[[int], None] | None = None,
 ) -> Found:
-    """Run `detector` over `batches`; `progress` is told how many pictures are done."""
+    """Run `detector` over `batches`, on a GPU where there is one; `progress` is told how many pictures are done."""
     detector.eval()
-    device = next(detector.parameters()).device
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    detector.to(device)
     parts: list[tuple[Any, ...]] = []
     done = 0
     for batch in batches:

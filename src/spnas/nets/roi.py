@@ -17,6 +17,8 @@ USUAL_SCALE = 14 / 8  # a box of 224 px goes to stride 16 where anchors are 8 st
 
 def pool_regions(levels: list[Tensor], strides: tuple[int, ...], boxes: Tensor, settings: DetectorSettings) -> Tensor:
     """Pool (N, R, 4) boxes in input pixels from pyramid levels -> (N * R, C, size, size)."""
+    # what diverged gives no numbers, and what is no number is no place: the loss says so, not a crash in native code
+    boxes = boxes.nan_to_num(0, 0, 0)
     which = level_of(boxes.reshape(-1, 4), strides[0] * settings.anchor_scale * USUAL_SCALE, len(levels))
     size, ratio = settings.roi_size, settings.roi_sampling_ratio
     if levels[0].is_cuda:
@@ -78,6 +80,7 @@ def _pool_by_level(
     pooled = levels[0].new_zeros(n * r, levels[0].shape[1], size, size)
     for i, (level, stride) in enumerate(zip(levels, strides, strict=True)):
         index = (which == i).nonzero()[:, 0]
-        out = roi_align(level, rois[index].to(level.dtype), size, 1 / stride, ratio, aligned=True)
-        pooled = pooled.index_copy(0, index, out)
+        # coordinates in half precision would move boxes by pixels
+        out = roi_align(level.to(rois.dtype), rois[index], size, 1 / stride, ratio, aligned=True)
+        pooled = pooled.index_copy(0, index, out.to(level.dtype))
     return pooled

@@ -34,8 +34,18 @@ class History(msgspec.Struct, frozen=True):
         return all(c.number in self.outcomes for c in self.candidates if c.number <= newest)
 
     def control_of(self, parent: int) -> Candidate | None:
-        """Return the candidate that continues `parent` unchanged."""
-        return next((c for c in self.candidates if c.role == "control" and c.parent == parent), None)
+        """Return the candidate that continues `parent` unchanged: one that has not failed, else the last of them."""
+        controls = [c for c in self.candidates if c.role == "control" and c.parent == parent]
+        return next((c for c in controls if not self.failed(c)), controls[-1] if controls else None)
+
+    def failed(self, candidate: Candidate) -> bool:
+        """Whether the outcome is there, and a failure."""
+        outcome = self.outcomes.get(candidate.number)
+        return outcome is not None and outcome.failure is not None
+
+    def tries_at_control(self, parent: int) -> int:
+        """Return how often it was tried to continue `parent`."""
+        return sum(c.role == "control" and c.parent == parent for c in self.candidates)
 
 
 def newest_seen(number: int, lag: int) -> int:

@@ -23,7 +23,7 @@ from spnas.evaluate.results import read_results, write_results
 from spnas.runs.files import write_atomic
 from spnas.shelf import take
 from spnas.talk import Part, Talk
-from spnas.tasks.source import choose, open_for
+from spnas.tasks.source import choose, open_for, refuse_other_classes
 from spnas.train.weights import load_model
 
 BATCH = 16
@@ -72,6 +72,8 @@ def evaluate(
         allow_outside=allow_outside,
         allow_overlap=allow_overlap,
     )
+    if results is not None and not Path(results).absolute().parent.is_dir():
+        raise UsageError(f"--results {results}: its folder is not there; make it first")
     read = _reader(Path(model))
     if read is not None:
         judged, found = _judge_results(choice, read, with_pictures=pictures, talk=talk)
@@ -154,21 +156,6 @@ def _judge_results(choice: DataChoice, read: Read, *, with_pictures: bool, talk:
             judged, found = carved, read(carved)
     talk.say(f"{judged.name}: {len(judged)} pictures, {len(judged.labels)} boxes, {len(found.scores)} detections")
     return judged, found
-
-
-def refuse_other_classes(annotations: Annotations, classes: tuple[str, ...], model: Path) -> None:
-    """Make sure that labels mean the same to data and model."""
-    if annotations.classes == classes:
-        return
-    matching = sum(1 for label in annotations.labels.tolist() if annotations.classes[label] in classes)
-    raise DataError(
-        annotations.root,
-        "",
-        "classes-differ",
-        f"{matching} of {len(annotations.labels)} boxes match the class list; data has "
-        f"{', '.join(annotations.classes[:8])}, model {model} has {', '.join(classes[:8])}",
-        "evaluate on the data the model was trained for, or train a model for these",
-    )
 
 
 def describe(result: EvaluateResult) -> list[str]:

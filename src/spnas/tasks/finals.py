@@ -30,7 +30,7 @@ def cost_for(settings: StudySettings, size: tuple[int, int]) -> CostOf:
 def refuse_dead_root(study: Study) -> None:
     """Raise UsageError when there is nothing to inherit from."""
     if failure := study.outcomes[0].failure:
-        raise UsageError(f"the root could not be trained: {failure}; nothing can be inherited from it")
+        raise UsageError(f"the root could not be trained ({failure}); begin anew with another --out")
 
 
 class Finalists(msgspec.Struct, frozen=True):
@@ -56,6 +56,17 @@ def settle_finalists(study: Study, settings: StudySettings, size: tuple[int, int
         noted = Finalists(chosen, rival_of(arch, size, width, time if bound is not None else None))
         study.ledger.note("finalists", noted)
     return noted.chosen, noted.rival
+
+
+def why_not_judged(study: Study, plan: Plan) -> str:
+    """Say why there is no verdict, and what to do."""
+    finals = [c for c in study.candidates if c.role in ("final", "rival")]
+    failures = [study.outcomes[c.number].failure for c in finals if c.number in study.outcomes]
+    if all(failures) and failures:
+        return f"no final could be trained ({failures[0]}); begin anew with another --out"
+    if len(finals) >= (plan.finalists + 1) * plan.seeds:
+        return f"all trainings of one side failed ({next(filter(None, failures))}); begin anew with another --out"
+    return "the hours are used up before the finals are done; give more --hours to go on"
 
 
 def judge_finals(study: Study, chosen: list[int], plan: Plan) -> Verdict | None:

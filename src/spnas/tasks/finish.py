@@ -1,8 +1,8 @@
 """What a finished search hands over: the best detector, and a page to look at."""
 
-from spnas.arch import Candidate
+from spnas.arch import Candidate, Outcome
 from spnas.report import write_report
-from spnas.runs.files import write_atomic
+from spnas.runs.files import sha256, write_atomic
 from spnas.runs.folder import RunFolder
 from spnas.study import Study
 from spnas.talk import Talk
@@ -14,13 +14,19 @@ def finish(folder: RunFolder, study: Study, told: Told, talk: Talk) -> int | Non
     """Write `best/` and `report.html`; return the number of the best detector, None when no final succeeded."""
     finals = [c for c in study.candidates if c.role in ("final", "rival") and _succeeded(study, c)]
     best = max(finals, key=lambda c: (study.outcomes[c.number].metrics["ap"], -c.number), default=None)
-    if best is not None:
+    if best is not None and not _published(folder, study.outcomes[best.number]):
         outcome = study.outcomes[best.number]
         detector, config = load_model(folder.path_of(str(outcome.weights)), digest=outcome.sha256)
         folder.publish_best(lambda into: write_bundle(into, detector, config))
     talk.say("writing the report")
     write_atomic(folder.report, write_report(study_page(folder, study, told)))
     return best.number if best else None
+
+
+def _published(folder: RunFolder, outcome: Outcome) -> bool:
+    """Whether `best/` holds this detector already; what else a user has put there is then left alone."""
+    model = folder.best / "model.safetensors"
+    return model.is_file() and sha256(model) == outcome.sha256
 
 
 def _succeeded(study: Study, candidate: Candidate) -> bool:

@@ -13,9 +13,10 @@ from spnas.data.records import Annotations
 from spnas.errors import DataError, UsageError
 from spnas.evaluate.detect import detect
 from spnas.evaluate.results import write_results
-from spnas.runs.files import write_atomic
+from spnas.runs.files import faults_named, write_atomic
 from spnas.talk import Part, Talk
 from spnas.tasks.gallery import draw_found
+from spnas.tasks.source import refuse_other_classes
 from spnas.train.weights import ModelConfig, load_model
 
 ENDINGS = {".jpg", ".jpeg", ".png"}
@@ -51,9 +52,14 @@ def predict(
         if images:
             raise UsageError("give either pictures or --data, not both")
         annotations = open_data(Path(data)).val
+        refuse_other_classes(annotations, config.classes, Path(model))
     else:
         annotations = _bare([Path(i) for i in images], config)
     folder = Path(out)
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"--out {folder}: a file of that name is in the way; give another folder")
+    with faults_named(folder):
+        folder.mkdir(parents=True, exist_ok=True)
     pictures = Pictures(annotations, config.resize)
     with talk.progress():
         found = detect(
@@ -61,9 +67,6 @@ def predict(
             eval_batches(pictures, batch_size=EVAL_BATCH),
             progress=lambda done: talk.show([Part("pictures", done, len(pictures))]),
         )
-    if folder.exists() and not folder.is_dir():
-        raise UsageError(f"--out {folder}: a file of that name is in the way; give another folder")
-    folder.mkdir(parents=True, exist_ok=True)
     for index in range(len(annotations)):
         drawn = draw_found(read_picture(annotations.path(index)), found, index, config.classes, threshold=score)
         ending = "png" if drawn.startswith(b"\x89PNG") else "jpg"

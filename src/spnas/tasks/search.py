@@ -18,7 +18,8 @@ from spnas.config import (
     size_of,
 )
 from spnas.data.batches import Pictures
-from spnas.data.records import DataSet
+from spnas.data.records import NOT_A_TARGET, DataSet
+from spnas.errors import UsageError
 from spnas.nets.memory import activation_mib
 from spnas.pace import ROOT_PER_CHILD, plan_for, seconds_per_step
 from spnas.runs import executors
@@ -31,13 +32,13 @@ from spnas.shelf import take
 from spnas.study import Study, run_phase
 from spnas.talk import Talk, duration
 from spnas.tasks.clock import place_of, settle, time_finals
-from spnas.tasks.finals import Finalists, cost_for, judge_finals, refuse_dead_root, settle_finalists
+from spnas.tasks.finals import Finalists, cost_for, judge_finals, refuse_dead_root, settle_finalists, why_not_judged
 from spnas.tasks.finish import finish
 from spnas.tasks.page import Told
 from spnas.tasks.resume import begin_or_go_on, stored_settings
 from spnas.tasks.source import choose, open_for
 from spnas.tasks.watch import Watcher
-from spnas.worker import make_work
+from spnas.worker import make_work, materials_for
 
 DEFAULT_HOURS = 1.0
 USUAL_SEEDS = 3
@@ -49,6 +50,7 @@ class SearchResult(msgspec.Struct, frozen=True, kw_only=True):
 
     folder: str
     verdict: Verdict | None
+    why_no_verdict: str | None = None
     finalist: str | None = None
     rival: str | None = None
     finalist_milliseconds: float | None = None
@@ -103,10 +105,10 @@ def search(
     folder = RunFolder(out or Path("runs") / data_name(choice))
     parsed = parse_budget(budget) if budget else None
     opened = open_for(choice, talk)
-    workers = workers or max(1, os.cpu_count() or 1)
-    kind = preset_for(preset)
+    kind = preset_for(preset or ("small" if data is None else None))
     resize = resize_for(kind, image_size, opened.train)
     recipe = recipe_for(kind, resize, batch_size=batch_size)
+    workers = workers or (1 if recipe.device == "cuda" else max(1, os.cpu_count() or 1))  # one device, one training
     with folder.lock():
         stored = stored_settings(folder, StudySettings)
         size = size_of(opened.train, resize)
@@ -135,9 +137,23 @@ def search(
             search=msgspec.structs.replace(searching, plan=plan),
             latency=latency,
         )
+        refuse_nothing_to_find(opened, settings)
         begin_or_go_on(folder, settings, stored)
         _introduce(settings, size, talk)
         return _run(folder, settings, opened, hours=hours, workers=workers, executor=executor, talk=talk)
+
+
+def refuse_nothing_to_find(data: DataSet, settings: StudySettings) -> None:
+    """Make sure that there is something to find wherever a detector is judged, and something to learn from.
+
+    Raises: UsageError naming the part without objects.
+    """
+    materials = materials_for(data, settings)
+    parts = {"train": materials.train, "train set aside for ranking": materials.search_val, "val": materials.val}
+    for name, pictures in parts.items():
+        flags = pictures.annotations.flags
+        if not ((flags & NOT_A_TARGET) == 0).any():
+            raise UsageError(f"no object in the part of {name} ({len(pictures)} pictures); give more pictures")
 
 
 def _plan(
@@ -214,6 +230,7 @@ def _run(
         return SearchResult(
             folder=str(folder.root),
             verdict=verdict,
+            why_no_verdict=why_not_judged(study, settings.search.plan) if verdict is None else None,
             finalist=found.text,
             rival=rival.text,
             finalist_milliseconds=times.get(found.text),
@@ -230,7 +247,7 @@ def _run(
 
 def describe(result: SearchResult) -> list[str]:
     """Return what a person reads at the end of a search."""
-    lines = [result.verdict.sentence if result.verdict else "No verdict: the finals are not all done."]
+    lines = [result.verdict.sentence if result.verdict else f"No verdict: {result.why_no_verdict}."]
     if result.finalist:
         lines += [f"found: {result.finalist}", f"rival: {result.rival}"]
     if result.timed_on:

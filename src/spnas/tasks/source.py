@@ -4,7 +4,8 @@ from pathlib import Path
 
 from spnas.config import DataChoice
 from spnas.data.open import open_data
-from spnas.data.records import DataReport, DataSet
+from spnas.data.records import Annotations, DataReport, DataSet
+from spnas.errors import DataError
 from spnas.talk import Talk
 
 
@@ -57,4 +58,19 @@ def choose(
         max_bad=max_bad,
         allow_outside=str(Path(allow_outside).absolute()) if allow_outside is not None else None,
         allow_overlap=allow_overlap,
+    )
+
+
+def refuse_other_classes(annotations: Annotations, classes: tuple[str, ...], model: Path) -> None:
+    """Make sure that labels mean the same to data and model."""
+    if annotations.classes == classes:
+        return
+    matching = sum(1 for label in annotations.labels.tolist() if annotations.classes[label] in classes)
+    raise DataError(
+        annotations.root,
+        "",
+        "classes-differ",
+        f"{matching} of {len(annotations.labels)} boxes match the class list; data has "
+        f"{', '.join(annotations.classes[:8])}, model {model} has {', '.join(classes[:8])}",
+        "evaluate on the data the model was trained for, or train a model for these",
     )

@@ -48,7 +48,8 @@ def load_progress(path: Path, module: nn.Module, optimizer: Optimizer, average: 
     if progress.key != key:
         return 0
     module.load_state_dict(_below("module.", tensors))
-    average.values = _below("average.", tensors)
+    for name, value in _below("average.", tensors).items():
+        average.values[name].copy_(value)  # onto the device and into the layout that they have
     average.step = progress.average_step
     state: dict[int, dict[str, Any]] = {}
     for name, value in _below("optimizer.", tensors).items():

@@ -87,7 +87,7 @@ def train(
         total = torch.stack(list(terms.values())).sum()
         value = float(total.detach())
         if not math.isfinite(value):
-            raise Diverged(f"the loss is {value} at step {step} of {steps}; a lower --rate may help")
+            raise Diverged(f"the loss is {value} at step {step} of {steps}; its learning rate is too high for it")
         torch.autograd.backward(total)
         torch.nn.utils.clip_grad_norm_(detector.parameters(), settings.clip)
         optimizer.step()

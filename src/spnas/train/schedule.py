@@ -9,14 +9,15 @@ Schedule = Literal["onecycle", "cosine", "steps"]
 def rate(schedule: Schedule, step: int, steps: int, warmup: int) -> float:
     """Return the learning rate's share of its peak before step `step` of `steps`.
 
-    onecycle: from 1/25 up over 30 % of the steps (or `warmup`, where that is longer), down to 1/10000, both by cosine.
-    cosine: linear warm-up, then half a cosine down to 0. steps: linear warm-up, then / 10 at 2/3 and at 8/9.
+    onecycle: from 1/25 up over 30 % of the steps, down to 1/10000, both by cosine. cosine: linear warm-up, then half a
+    cosine down to 0. steps: linear warm-up, then / 10 at 2/3 and at 8/9. Warm-up never takes more than a tenth.
     """
     if schedule == "onecycle":
-        rise = max(warmup, round(0.3 * steps), 1)
+        rise = max(round(0.3 * steps), 1)
         if step < rise:
             return _cosine(1 / 25, 1.0, step / rise)
         return _cosine(1.0, 1e-4, (step - rise) / max(1, steps - rise))
+    warmup = min(warmup, steps // 10)
     if step < warmup:
         return (step + 1) / warmup
     if schedule == "cosine":

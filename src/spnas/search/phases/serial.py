@@ -15,6 +15,7 @@ from spnas.search.history import CostOf, History
 from spnas.search.settings import SearchSettings
 
 TRIES_PER_PARENT = 100
+CONTROL_TRIES = 3
 
 
 def propose(number: int, history: History, settings: SearchSettings, cost: CostOf) -> Candidate | None:
@@ -29,7 +30,10 @@ def propose(number: int, history: History, settings: SearchSettings, cost: CostO
     parents = [point.number for point in front(points(seen, price_of(settings.budget, cost)))]
     for parent in draw.permutation(parents).tolist():
         arch = seen.candidates[parent].arch
-        if seen.control_of(parent) is None:
+        control = seen.control_of(parent)
+        if control is None or seen.failed(control):
+            if seen.tries_at_control(parent) >= CONTROL_TRIES:
+                continue  # without a control no child of it could be told from further training
             return Candidate(
                 number=number, role="control", arch=arch, steps=plan.child_steps, seed=settings.seed, parent=parent
             )
