@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from spnas.data.open import open_data
-from spnas.data.records import DataSet
+from spnas.data.records import Annotations, DataReport, DataSet
 from spnas.errors import DataError
 
 WIDTH, HEIGHT = 60, 40
@@ -228,15 +228,20 @@ def check_refused(folder: Path, code: str, match: str = "") -> None:
 def check_conserved(data: DataSet) -> None:
     """No box is lost from the count, and those that are left can be trained on."""
     for report, part in ((data.reports[0], data.train), (data.reports[-1], data.val)):
-        counts = report.per_class.values()
-        assert all(c.read == c.used + c.ignored + c.quarantined for c in counts)
-        if len(data.reports) == 2:
-            assert sum(c.used + c.ignored for c in counts) == len(part.boxes)
-        assert np.isfinite(part.boxes).all()
-        assert (part.boxes[:, 2:] > part.boxes[:, :2]).all()
-        assert (part.boxes >= 0).all()
-        assert (part.boxes <= np.repeat(np.tile(part.sizes, 2), np.diff(part.first), axis=0)).all()
-        assert ((part.labels >= 0) & (part.labels < len(part.classes))).all()
+        check_part_conserved(report, part, whole=len(data.reports) == 2)
+
+
+def check_part_conserved(report: DataReport, part: Annotations, *, whole: bool) -> None:
+    """The same for one split; `whole`: the report is about nothing else."""
+    counts = report.per_class.values()
+    assert all(c.read == c.used + c.ignored + c.quarantined for c in counts)
+    if whole:
+        assert sum(c.used + c.ignored for c in counts) == len(part.boxes)
+    assert np.isfinite(part.boxes).all()
+    assert (part.boxes[:, 2:] > part.boxes[:, :2]).all()
+    assert (part.boxes >= 0).all()
+    assert (part.boxes <= np.repeat(np.tile(part.sizes, 2), np.diff(part.first), axis=0)).all()
+    assert ((part.labels >= 0) & (part.labels < len(part.classes))).all()
 
 
 def contents(folder: Path) -> dict[str, tuple[int, bytes]]:

@@ -4,6 +4,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 import torch
@@ -13,7 +14,7 @@ from spnas.data.generate import GeneratorSettings
 from spnas.data.open import open_data
 from spnas.data.prefetch import prefetch
 from spnas.data.records import CROWD, Annotations
-from spnas.data.transforms import MILD, Resize
+from spnas.data.transforms import MILD, Augment, Resize
 from spnas.errors import DataError
 
 from .conftest import write_picture
@@ -74,13 +75,15 @@ def test_pictures_without_boxes_still_make_a_batch(mixed: Annotations) -> None:
     assert batch.labels.tolist() == [[-1]]
 
 
-def test_the_same_key_gives_the_same_batch_in_any_order(known: Annotations) -> None:
+@pytest.mark.parametrize("rule", [Resize(None, 64), Resize(56, 100)], ids=["long side", "drawn short side"])
+@pytest.mark.parametrize("threads", [1, 2, 5])
+def test_the_same_key_gives_the_same_batch_in_any_order(threads: int, rule: Resize, known: Annotations) -> None:
     def batch(pictures: Pictures, step: int) -> Batch:
         return train_batch(pictures, batch_size=4, step=step, seed=3, candidate=5, augment=MILD)
 
-    forwards = Pictures(known, Resize(None, 64))
+    forwards = Pictures(known, rule)
     ours = [batch(forwards, step) for step in range(6)]
-    backwards = Pictures(known, Resize(None, 64), cache_bytes=0, threads=3)
+    backwards = Pictures(known, rule, cache_bytes=0, threads=threads)
     theirs = [batch(backwards, step) for step in reversed(range(6))][::-1]
     backwards.close()
     assert all(same(a, b) for a, b in zip(ours, theirs, strict=True))
@@ -98,6 +101,42 @@ def test_an_epoch_visits_every_picture_once(known: Annotations) -> None:
     seen = torch.cat([train_batch(pictures, batch_size=4, step=s, seed=0).index for s in range(5)])
     assert sorted(seen[:10].tolist()) == sorted(seen[10:].tolist()) == list(range(10))
     assert seen[:10].tolist() != seen[10:].tolist()
+
+
+def test_the_short_side_is_drawn_for_each_batch_and_for_nothing_else(mixed: Annotations) -> None:
+    pictures = Pictures(mixed, Resize(80, 200))
+    plain = msgspec.structs.replace(MILD, short=(1.0, 1.0))
+
+    def shorts(augment: Augment | None, seed: int = 0) -> list[set[int]]:
+        batches = (train_batch(pictures, batch_size=3, step=s, seed=seed, augment=augment) for s in range(40))
+        return [set(batch.sizes.min(dim=1).values.tolist()) for batch in batches]
+
+    drawn = shorts(MILD)
+    assert all(len(sides) == 1 for sides in drawn)
+    sides = [side for batch in drawn for side in batch]
+    assert (min(sides), max(sides)) == (64, 80)
+    assert len(set(sides)) > 8
+    assert shorts(MILD) == drawn != shorts(MILD, seed=1)
+    assert shorts(plain) == shorts(None) == [{80}] * 40
+    assert {int(b.sizes.min()) for b in eval_batches(pictures, batch_size=3)} == {80}
+    long = Pictures(mixed, Resize(None, 96))
+    assert {int(train_batch(long, batch_size=3, step=s, seed=0).sizes.max()) for s in range(9)} == {96}
+
+
+def test_the_long_side_stays_within_its_limit(mixed: Annotations) -> None:
+    pictures = Pictures(mixed, Resize(80, 100))
+    sizes = [train_batch(pictures, batch_size=3, step=s, seed=0).sizes for s in range(20)]
+    assert int(torch.stack(sizes).max()) <= 100
+
+
+def test_boxes_and_scales_follow_the_drawn_size(mixed: Annotations) -> None:
+    half = Augment(flip=0, short=(0.5, 0.5), scale=(1, 1), brightness=0, contrast=0, saturation=0)
+    batch = train_batch(Pictures(mixed, Resize(80, 200)), batch_size=3, step=0, seed=0, augment=half)
+    plain = train_batch(Pictures(mixed, Resize(40, 200)), batch_size=3, step=0, seed=0, augment=None)
+    for name in ("boxes", "labels", "ignore", "index", "scale", "sizes"):
+        assert torch.allclose(getattr(batch, name), getattr(plain, name))
+    assert batch.images.shape == plain.images.shape
+    assert sorted(batch.scale[:, 0].tolist()) == [1, 1, 2]
 
 
 def test_a_batch_may_be_larger_than_the_data(mixed: Annotations) -> None:

@@ -291,3 +291,56 @@ def test_the_toolkits_examples_are_read_without_complaint(shared: Path) -> None:
 def test_a_picture_of_another_kind_than_named_is_noted(bdd: Any) -> None:
     path = bdd(folder(lambda f: Image.new("RGB", (60, 40)).save(picture(f), "JPEG")))
     assert open_data(path).reports[0].counts == {"picture-suffix": 1}
+
+
+def rename(folder: Path, frames: Any, index: int, name: str) -> None:
+    pictures = folder / "images" / "100k" / "train"
+    (pictures / frames[index]["name"]).rename(pictures / name)
+    frames[index]["name"] = name
+
+
+def test_a_video_on_both_sides_is_noted(bdd: Any) -> None:
+    def change(frames: Any, folder: Path) -> None:
+        frames[0]["videoName"] = frames[1]["videoName"] = "night drive"
+        frames[2]["videoName"] = None
+        rename(folder, frames, 3, "b1c66a42-6f7d68ca-0000007.jpg")
+
+    folder = bdd(change)
+    file = folder / "labels" / "det_20" / "det_val.json"
+    frames = json.loads(file.read_text())
+    frames[0]["videoName"] = "night drive"
+    frames[1]["videoName"] = "b1c66a42-6f7d68ca"  # what the benchmark's names say is known without
+    file.write_text(json.dumps(frames))
+    report = open_data(folder).reports[1]
+    assert report.counts == {"splits-share-video": 2}
+    assert [(f.where, f.reason) for f in report.findings] == [
+        ("video night drive", "1 of its pictures are judged on, 2 are learned from"),
+        ("video b1c66a42-6f7d68ca", "1 of its pictures are judged on, 1 are learned from"),
+    ]
+
+
+def test_a_video_is_not_divided_when_val_is_carved(bdd: Any) -> None:
+    def change(frames: Any, _: Path) -> None:
+        for frame, video in zip(frames, ("a", "a", "a", "b"), strict=True):
+            frame["videoName"] = video
+
+    folder = bdd(change)
+    (folder / "labels" / "det_20" / "det_val.json").unlink()
+    data = open_data(folder)
+    assert {frozenset(data.train.files), frozenset(data.val.files)} == {
+        frozenset(("1.png", "2.png", "3.png")),
+        frozenset(("4.png",)),
+    }
+    assert data.reports[0].counts == {"val-carved": 1}
+
+
+def test_a_single_video_is_divided_all_the_same_and_noted(bdd: Any) -> None:
+    def change(frames: Any, _: Path) -> None:
+        for frame in frames:
+            frame["videoName"] = "a"
+
+    folder = bdd(change)
+    (folder / "labels" / "det_20" / "det_val.json").unlink()
+    data = open_data(folder)
+    assert (len(data.train), len(data.val)) == (3, 1)
+    assert data.reports[0].counts == {"val-carved": 1, "splits-share-video": 1}

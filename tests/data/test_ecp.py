@@ -265,6 +265,24 @@ def test_stems_of_two_cities_may_be_the_same(ecp: Any) -> None:
     assert open_data(path).train.image_ids == ("Köln/Köln_1", "Köln/Köln_2", "lyon/Köln_1", "lyon/lyon_4")
 
 
+def test_a_recording_on_both_sides_is_noted_and_a_city_is_none(ecp: Any) -> None:
+    path = ecp()
+    for kind, suffix in (("labels", "json"), ("img", "png")):
+        for split, city, old, new in (
+            ("train", "lyon", "lyon_3", "lyon_00007_000100"),
+            ("train", "lyon", "lyon_4", "lyon_00007_000101"),
+            ("val", "rome", "rome_5", "lyon_00007_000102"),
+            ("val", "rome", "rome_6", "lyon_9"),
+        ):
+            folder = path / kind / split / city
+            (folder / f"{old}.{suffix}").rename(folder / f"{new}.{suffix}")
+    report = open_data(path).reports[1]
+    assert report.counts == {"splits-share-video": 1}
+    (finding,) = report.findings
+    assert finding.where == "video lyon_00007"
+    assert finding.reason == "1 of its pictures are judged on, 2 are learned from"
+
+
 def test_results_can_be_judged_without_pictures(ecp: Any) -> None:
     path = ecp()
     shutil.rmtree(path / "img")

@@ -21,7 +21,7 @@ from spnas.data.transforms import (
     zoom,
 )
 
-PLAIN = Augment(flip=0, scale=(1, 1), brightness=0, contrast=0, saturation=0)
+PLAIN = Augment(flip=0, short=(1, 1), scale=(1, 1), brightness=0, contrast=0, saturation=0)
 
 
 def sample(boxes: list[list[float]], width: int = 40, height: int = 30, seed: int = 0) -> Sample:
@@ -90,6 +90,17 @@ def test_boxes_stay_on_what_they_enclose(grow: float, place: tuple[float, float]
     assert np.abs(after.boxes[0] - lit(after)).max() <= 1.0
     mirrored = flip(after)
     assert np.abs(mirrored.boxes[0] - lit(mirrored)).max() <= 1.0
+
+
+@pytest.mark.parametrize("grow", [0.5, 0.8, 1.0, 1.25, 2.0])
+@pytest.mark.parametrize("frame", [(32, 24), (40, 30), (50, 37)])
+def test_a_picture_is_zoomed_into_another_frame_in_one_step(grow: float, frame: tuple[int, int]) -> None:
+    before = marked((16, 12, 26, 20))
+    after = zoom(before, grow, place=(0.3, 0.6), frame=frame)
+    assert after.pixels.shape == (frame[1], frame[0], 3)
+    assert np.abs(after.boxes[0] - lit(after)).max() <= 1.3
+    where = zoom(before, grow, place=(0.3, 0.6)).boxes * np.array([frame[0] / 40, frame[1] / 30] * 2)
+    assert np.abs(after.boxes - where).max() <= 1.5  # the smaller picture lies on whole pixels
 
 
 def test_what_is_hardly_seen_is_ignored_and_what_is_gone_is_dropped() -> None:

@@ -45,14 +45,14 @@ JOURNEYS = {
 
 
 @pytest.fixture(scope="module")
-def cells(shared: Path) -> dict[str, Annotations]:
-    """A few pictures of each split; those with white cells, so that every class has a box."""
+def cells(shared: Path) -> list[Annotations]:
+    """The first pictures of each split that have cells of every class."""
     data = open_data(shared / "data" / "bccd" / "BCCD")
-    few = {}
+    few = []
     for (split, count), known in zip(PICTURES.items(), (data.train, data.val), strict=True):
         classes = (set(known.labels[known.rows(i)].tolist()) for i in range(len(known)))
         rich = [i for i, labels in enumerate(classes) if labels == {0, 1, 2}]
-        few[split] = known.select(np.array(rich[:count]), name=split)
+        few.append(known.select(np.array(rich[:count]), name=split))
     return few
 
 
@@ -65,22 +65,22 @@ def put(folder: Path, files: dict[str, bytes], pictures: dict[str, Path]) -> Non
         shutil.copy(source, folder / name)
 
 
-def write_coco(folder: Path, split: str, known: Annotations) -> None:
+def write_coco(folder: Path, known: Annotations) -> None:
     names = [Path(name).name for name in known.files]
     document = json.loads(coco.write_ground_truth(known))
     for image, name in zip(document["images"], names, strict=True):
         image["file_name"] = name
-    pictures = {f"{split}/{name}": known.path(i) for i, name in enumerate(names)}
-    put(folder, {f"annotations/instances_{split}.json": json.dumps(document).encode()}, pictures)
+    pictures = {f"{known.name}/{name}": known.path(i) for i, name in enumerate(names)}
+    put(folder, {f"annotations/instances_{known.name}.json": json.dumps(document).encode()}, pictures)
 
 
-def write_yolo(folder: Path, split: str, known: Annotations) -> None:
+def write_yolo(folder: Path, known: Annotations) -> None:
     files = {name: text.encode() for name, text in yolo.write_labels(known).items()}
     files["data.yaml"] = files["data.yaml"].replace(b"images/val", b"images/train") + b"val: images/val\n"
     put(folder, files, {place: known.path(i) for i, place in enumerate(yolo.picture_places(known))})
 
 
-def write_ecp(folder: Path, split: str, known: Annotations) -> None:
+def write_ecp(folder: Path, known: Annotations) -> None:
     for index, city in enumerate(("rome", "köln", "lyon") * (len(known) // 3)):
         width, height = known.sizes[index].tolist()
         rows = known.rows(index)
@@ -89,11 +89,11 @@ def write_ecp(folder: Path, split: str, known: Annotations) -> None:
             for label, box in zip(known.labels[rows].tolist(), known.boxes[rows].tolist(), strict=True)
         ]
         frame = {"identity": "frame", "imagewidth": width, "imageheight": height, "tags": [], "children": children}
-        place = f"{split}/{city}/{city}_{index:05d}"
+        place = f"{known.name}/{city}/{city}_{index:05d}"
         put(folder, {f"labels/{place}.json": json.dumps(frame).encode()}, {f"img/{place}.jpg": known.path(index)})
 
 
-WRITERS: dict[str, Callable[[Path, str, Annotations], None]] = {
+WRITERS: dict[str, Callable[[Path, Annotations], None]] = {
     "coco": write_coco, "yolo": write_yolo, "ecp": write_ecp,
 }  # fmt: skip
 
@@ -103,8 +103,8 @@ def folder(request: pytest.FixtureRequest, shared: Path, tmp_path: Path) -> Path
     """The data set of the format that is asked for."""
     name = request.param
     if name in WRITERS:
-        for split, known in request.getfixturevalue("cells").items():
-            WRITERS[name](tmp_path / "data", split, known)
+        for known in request.getfixturevalue("cells"):
+            WRITERS[name](tmp_path / "data", known)
         return tmp_path / "data"
     return shared / "data" / {"voc": "bccd/BCCD", "bdd": "carla_bdd_dev"}[name]
 

@@ -162,6 +162,7 @@ def train_batch(
 
     Every epoch visits each picture once, in an order of its own; a batch may reach into the next epoch.
     """
+    drawn = _resize_of_step(pictures.resize, augment, step=step, seed=seed, candidate=candidate)
 
     def make(position: int) -> Ready:
         epoch, place = divmod(position, len(pictures))
@@ -170,9 +171,20 @@ def train_batch(
         if augment is None:
             return Ready(index, sample, None)
         draw = rng(seed, "augment", candidate, epoch, index)
-        return Ready(index, vary(sample, augment, rng=draw), colour_matrix(augment, draw))
+        width, height = (int(v) for v in pictures.annotations.sizes[index])
+        frame = drawn.target(width, height)
+        return Ready(index, vary(sample, augment, rng=draw, frame=frame), colour_matrix(augment, draw))
 
     return _collate(pictures.map(make, range(step * batch_size, (step + 1) * batch_size)))
+
+
+def _resize_of_step(rule: Resize, augment: Augment | None, *, step: int, seed: int, candidate: int) -> Resize:
+    """Return how the pictures of one step are resized: with another short side each time, if the rule has one."""
+    if rule.short is None or augment is None:
+        return rule
+    low, high = augment.short
+    share = low + (high - low) * float(rng(seed, "short", candidate, 0, step).random())
+    return Resize(round(rule.short * share), rule.long)
 
 
 def eval_batches(pictures: Pictures, *, batch_size: int) -> Iterator[Batch]:

@@ -1,5 +1,6 @@
 """The records of BDD100K's label files, of 2018 and of 2020, and what their categories mean."""
 
+import re
 from collections.abc import Iterator
 
 import msgspec
@@ -17,6 +18,7 @@ CLASSES = (
 OLD_NAMES = {"bike": "bicycle", "motor": "motorcycle", "person": "pedestrian"}
 NOT_JUDGED = {"other person": "pedestrian", "other vehicle": "car", "trailer": "truck"}
 EXPECTED = "a list of frames, each with name and labels"
+OF_A_VIDEO = re.compile(r"([0-9a-f]{8}-[0-9a-f]{8})(-\d+)?")  # how the benchmark names pictures
 Said = bool | int | str | None  # attributes are true, 1 or "true", by the tool that wrote them
 
 
@@ -70,6 +72,7 @@ class Frame(msgspec.Struct):
     labels: list[Label] | UnsetType | None = UNSET
     frames: list[Moment] | None = None
     size: Size | None = None
+    video: Said = msgspec.field(name="videoName", default=None)
 
 
 class Frames(msgspec.Struct):
@@ -116,6 +119,14 @@ def labels_of(frame: Frame) -> Iterator[Label]:
         yield from frame.labels
     for moment in frame.frames or ():
         yield from moment.objects or ()
+
+
+def video_of(frame: Frame) -> str:
+    """Return the video that a picture is from: as stated, else by its name; "" when neither tells."""
+    if isinstance(frame.video, str) and frame.video:
+        return frame.video
+    named = OF_A_VIDEO.fullmatch(frame.name.rpartition("/")[2].partition(".")[0])
+    return named[1] if named else ""
 
 
 def keys_held(frames: list[Frame]) -> dict[str, int]:

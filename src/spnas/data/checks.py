@@ -19,11 +19,12 @@ MAX_BAD = 0.01
 
 
 class Checked(msgspec.Struct, frozen=True, eq=False, kw_only=True):
-    """A source that can be used: `digests` are the hashes of its pictures' bytes."""
+    """A source that can be used: `digests` are the hashes of its pictures' bytes, `videos` their recordings or ""."""
 
     annotations: Annotations
     report: DataReport
     digests: tuple[bytes, ...]
+    videos: tuple[str, ...]
 
 
 def check(
@@ -53,8 +54,13 @@ def check(
     known = _assemble(raw, scan, usable=usable, judged=judged)
     _count(raw, known, usable=usable, alive=judged.alive)
     _check_amounts(raw, judged.alive, usable=usable, max_bad=max_bad, on_refusal=on_refusal)
-    digests = tuple(scan.digests[i] for i in np.flatnonzero(usable))
-    return Checked(annotations=known, report=raw.report, digests=digests)
+    kept = np.flatnonzero(usable).tolist()
+    return Checked(
+        annotations=known,
+        report=raw.report,
+        digests=tuple(scan.digests[i] for i in kept),
+        videos=tuple(raw.videos[i] if raw.videos else "" for i in kept),
+    )
 
 
 def _check_class_list(raw: RawData, *, on_refusal: Refuse) -> None:

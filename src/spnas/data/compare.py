@@ -1,6 +1,7 @@
 """Bring train and val together: divided where there is only one, of the same classes, without shared pictures."""
 
 import itertools
+from collections import Counter
 
 import msgspec
 import numpy as np
@@ -17,10 +18,9 @@ CARVE_SEED = 0  # fixed: the same data must be divided alike in every study
 
 
 def carve_val(whole: Checked) -> tuple[Checked, Checked]:
-    """Divide a source that has no val: the same pictures every time, equal ones on the same side."""
+    """Divide a source that has no val: the same pictures every time, equal ones and those of a video on one side."""
     known = whole.annotations
-    keys = [d.hex() for d in whole.digests]
-    mask = chosen(known, share=CARVED, seed=CARVE_SEED, keys=keys)
+    mask = chosen(known, share=CARVED, seed=CARVE_SEED, keys=_keys(whole))
     spot = Spot(whole.report.source, "")
     reason = f"there is no val; {int(mask.sum()):,} of {len(known):,} pictures are kept from training for it"
     record(
@@ -33,9 +33,23 @@ def carve_val(whole: Checked) -> tuple[Checked, Checked]:
                 annotations=known.select(rows, name=name),
                 report=whole.report,
                 digests=tuple(whole.digests[i] for i in rows),
+                videos=tuple(whole.videos[i] for i in rows),
             )
         )
     return parts[0], parts[1]
+
+
+def _keys(whole: Checked) -> list[str]:
+    """Return what decides the side of every picture: its bytes, or its video where that has several but not all.
+
+    A copy of a picture goes where the first one goes.
+    """
+    pictures = Counter(whole.videos)
+    several = {video for video, count in pictures.items() if video and 1 < count < len(whole.videos)}
+    first: dict[bytes, str] = {}
+    for digest, video in zip(whole.digests, whole.videos, strict=True):
+        first.setdefault(digest, (video.encode("utf-8", "surrogatepass") if video in several else digest).hex())
+    return [first[digest] for digest in whole.digests]
 
 
 def same_classes(learned: Checked, judged: Checked) -> Checked:
@@ -102,6 +116,17 @@ def refuse_overlap(learned: Checked, judged: Checked, *, on_refusal: Refuse) -> 
                 "remove them from one side, or allow it (--allow-overlap)",
             )
         )
+
+
+def note_shared_videos(learned: Checked, judged: Checked) -> None:
+    """Note videos of which pictures are learned from and judged on: neighbours are nearly the same picture."""
+    ours, theirs = Counter(learned.videos), Counter(judged.videos)
+    for video in theirs:
+        if video and video in ours:
+            spot = Spot(judged.report.source, f"video {video}")
+            reason = f"{theirs[video]:,} of its pictures are judged on, {ours[video]:,} are learned from"
+            hint = "keep every video on one side, or take scores as too good"
+            record(judged.report, spot, outcome="noted", code="splits-share-video", reason=reason, hint=hint)
 
 
 def _listed(names: tuple[str, ...]) -> str:

@@ -1,5 +1,7 @@
 """The records of EuroCity Persons' label files, and what their identities and tags mean."""
 
+import re
+
 import msgspec
 import numpy as np
 from msgspec import UNSET, UnsetType
@@ -17,6 +19,7 @@ REGIONS = {
     **{name: "rider" for vehicle in VEHICLES for name in (vehicle, f"{vehicle}-group")},
 }
 TAGS = {"sitting-lying": SITTING_LYING, "behind-glass": BEHIND_GLASS, "depiction": DEPICTION}
+OF_A_SEQUENCE = re.compile(r"(.+_\d+)_\d+")
 SHARES = ("occluded", "truncated")
 DEEPEST = 8  # a vehicle of a rider of a frame is three
 
@@ -118,6 +121,12 @@ def size_of(frame: Frame) -> tuple[float, float]:
     """Return the stated width and height, NaN where there are none."""
     width, height = frame.imagewidth, frame.imageheight
     return (np.nan, np.nan) if not width or not height else (width, height)
+
+
+def sequence_of(stem: str) -> str:
+    """Return the recording of a picture called CITY_SEQUENCE_FRAME; "" when it is just CITY_FRAME."""
+    named = OF_A_SEQUENCE.fullmatch(stem)
+    return named[1] if named else ""
 
 
 def read_tags(tags: list[str] | UnsetType | None) -> tuple[int, float, float, int]:

@@ -9,7 +9,7 @@ import msgspec
 
 from spnas.data import formats as shelf
 from spnas.data.checks import MAX_BAD, Checked, check
-from spnas.data.compare import carve_val, refuse_overlap, same_classes
+from spnas.data.compare import carve_val, note_shared_videos, refuse_overlap, same_classes
 from spnas.data.fingerprint import fingerprint
 from spnas.data.formats import Format
 from spnas.data.generate import GeneratorSettings, generate
@@ -139,8 +139,10 @@ def read_splits(
             parts["val"] = same_classes(parts["train"], parts["val"])
     except DataError as error:
         on_refusal(error)
-    if len(parts) == 2 and not allow_overlap:
-        refuse_overlap(parts["train"], parts["val"], on_refusal=on_refusal)
+    if len(parts) == 2:
+        if not allow_overlap:
+            refuse_overlap(parts["train"], parts["val"], on_refusal=on_refusal)
+        note_shared_videos(parts["train"], parts["val"])
     return name, parts
 
 

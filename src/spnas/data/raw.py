@@ -44,6 +44,7 @@ class RawData(msgspec.Struct, frozen=True, eq=False, kw_only=True):
     `states_sizes` is False for formats that never do; where all pictures of a benchmark have one size, `assumed`
     is what counts when they are not there.
     `roots` are the folders in which the pictures may lie; the one that has them is chosen.
+    `videos` names the recording of every picture, "" where it is not known; None when the format never says.
     `strangers` says what a box of an unknown class called it; `rejections` belong to rows.
     """
 
@@ -71,3 +72,4 @@ class RawData(msgspec.Struct, frozen=True, eq=False, kw_only=True):
     details: Details | None = None
     states_sizes: bool = True
     assumed: tuple[int, int] | None = None
+    videos: list[str] | None = None

@@ -15,7 +15,7 @@ Four = tuple[float, float, float, float]
 
 
 class Rows(msgspec.Struct, kw_only=True):
-    """What has been read of a split so far: `files` to `sizes` per picture, the others per box.
+    """What has been read of a split so far: `files` to `videos` per picture, the others per box.
 
     `at` is where a box stands in its picture's record (an index or a line); the reader that wrote it knows
     how to say it. `identity`, `occlusion`, `truncation`, `tags` and `parent` are as in `Details`.
@@ -26,6 +26,7 @@ class Rows(msgspec.Struct, kw_only=True):
     files: list[str] = []
     image_ids: list[int | str] = []
     sizes: list[tuple[float, float]] = []
+    videos: list[str] = []
     owner: list[int] = []
     numbers: list[Four] = []
     labels: list[int] = []
@@ -39,11 +40,14 @@ class Rows(msgspec.Struct, kw_only=True):
     strangers: dict[int, str] = {}
     rejections: dict[int, Rejection] = {}
 
-    def add_picture(self, file: str, *, image_id: int | str, size: tuple[float, float] = UNSTATED) -> None:
+    def add_picture(
+        self, file: str, *, image_id: int | str, size: tuple[float, float] = UNSTATED, video: str = ""
+    ) -> None:
         """Begin the next picture; boxes added from here on are its own."""
         self.files.append(file)
         self.image_ids.append(image_id)
         self.sizes.append(size)
+        self.videos.append(video)
 
     def add_box(
         self,
@@ -127,4 +131,5 @@ class Rows(msgspec.Struct, kw_only=True):
             details=details if detailed else None,
             states_sizes=states_sizes,
             assumed=assumed,
+            videos=self.videos,
         )

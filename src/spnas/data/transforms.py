@@ -37,9 +37,14 @@ class Resize(msgspec.Struct, frozen=True):
 
 
 class Augment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How much a training picture may change; zero and (1, 1) switch a part off."""
+    """How much a training picture may change; zero and (1, 1) switch a part off.
+
+    `short` is drawn once for a whole batch: the share of `Resize.short` that its pictures get, 640 to 800 px of 800.
+    A `Resize` without a short side keeps its size.
+    """
 
     flip: float = 0.5
+    short: tuple[float, float] = (0.8, 1.0)
     scale: tuple[float, float] = (0.8, 1.25)
     brightness: float = 0.15
     contrast: float = 0.2
@@ -47,7 +52,7 @@ class Augment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 MILD = Augment()
-FLIP_ONLY = Augment(scale=(1.0, 1.0), brightness=0.0, contrast=0.0, saturation=0.0)
+FLIP_ONLY = Augment(short=(1.0, 1.0), scale=(1.0, 1.0), brightness=0.0, contrast=0.0, saturation=0.0)
 
 
 class Sample(NamedTuple):
@@ -75,22 +80,25 @@ def flip(sample: Sample) -> Sample:
     return sample._replace(pixels=np.ascontiguousarray(sample.pixels[:, ::-1]), boxes=boxes)
 
 
-def zoom(sample: Sample, grow: float, *, place: tuple[float, float]) -> Sample:
-    """Scale by `grow` inside the same frame: above 1 a crop, below 1 with an empty (mean-coloured) border.
+def zoom(sample: Sample, grow: float, *, place: tuple[float, float], frame: tuple[int, int] | None = None) -> Sample:
+    """Scale by `grow` inside the frame: above 1 a crop, below 1 with an empty (mean-coloured) border.
 
-    `place` (x, y) in 0..1 says where the crop is taken, or where the smaller picture lies.
+    `place` (x, y) in 0..1 says where the crop is taken, or where the smaller picture lies. `frame` is the width and
+    height of what is returned, those of the picture when not given; both scalings are one resampling.
     """
     height, width = sample.pixels.shape[:2]
+    frame_w, frame_h = frame or (width, height)
     if grow >= 1:
         cut_w, cut_h = width / grow, height / grow
         x, y = (width - cut_w) * place[0], (height - cut_h) * place[1]
         image = Image.fromarray(sample.pixels)
-        pixels = np.asarray(image.resize((width, height), Image.Resampling.BILINEAR, box=(x, y, x + cut_w, y + cut_h)))
-        growth, shift = (grow, grow), (-x * grow, -y * grow)
+        pixels = np.asarray(image.resize((frame_w, frame_h), Image.Resampling.BILINEAR, (x, y, x + cut_w, y + cut_h)))
+        growth = (grow * (frame_w / width), grow * (frame_h / height))
+        shift = (-x * growth[0], -y * growth[1])
     else:
-        new_w, new_h = max(1, round(width * grow)), max(1, round(height * grow))
-        left, top = int((width - new_w) * place[0]), int((height - new_h) * place[1])
-        pixels = np.empty_like(sample.pixels)
+        new_w, new_h = max(1, round(frame_w * grow)), max(1, round(frame_h * grow))
+        left, top = int((frame_w - new_w) * place[0]), int((frame_h - new_h) * place[1])
+        pixels = np.empty((frame_h, frame_w, 3), np.uint8)
         pixels[:] = FILL
         pixels[top : top + new_h, left : left + new_w] = resize(sample.pixels, (new_w, new_h))
         growth, shift = (new_w / width, new_h / height), (left, top)
@@ -111,14 +119,17 @@ def sanitise(sample: Sample) -> Sample:
     return sample._replace(boxes=boxes[keep], labels=sample.labels[keep], ignore=ignore[keep])
 
 
-def vary(sample: Sample, settings: Augment, *, rng: np.random.Generator) -> Sample:
-    """Flip and zoom at random; always draws the same count of numbers, whatever the settings."""
+def vary(
+    sample: Sample, settings: Augment, *, rng: np.random.Generator, frame: tuple[int, int] | None = None
+) -> Sample:
+    """Flip and zoom at random, into `frame` (width, height) if given; draws as many numbers whatever the settings."""
     mirrored, grow, x, y = rng.random(4)
     low, high = settings.scale
     if mirrored < settings.flip:
         sample = flip(sample)
     factor = low * (high / low) ** grow
-    return zoom(sample, factor, place=(x, y)) if factor != 1 else sample
+    same = factor == 1 and frame in (None, sample.pixels.shape[1::-1])
+    return sample if same else zoom(sample, factor, place=(x, y), frame=frame)
 
 
 def colour_matrix(settings: Augment, rng: np.random.Generator) -> NDArray[np.float32]:

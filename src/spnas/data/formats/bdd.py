@@ -24,6 +24,7 @@ from spnas.data.bdd_labels import (
     read_frame,
     read_frames,
     size_of,
+    video_of,
 )
 from spnas.data.paths import resolve_inside
 from spnas.data.raw import RawData, Spot
@@ -107,7 +108,7 @@ def read(path: Path, *, split: str) -> RawData:
 
 def _add(rows: Rows, frame: Frame, *, name: str) -> int:
     """Add a picture with its boxes, and return how many of its labels have none."""
-    rows.add_picture(name, image_id=frame.name, size=size_of(frame))
+    rows.add_picture(name, image_id=frame.name, size=size_of(frame), video=video_of(frame))
     boxless = 0
     for index, label in enumerate(labels_of(frame)):
         if not isinstance(label.box2d, Box):

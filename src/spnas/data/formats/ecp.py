@@ -22,6 +22,7 @@ from spnas.data.ecp_labels import (
     keys_held,
     read_frame,
     read_tags,
+    sequence_of,
     size_of,
 )
 from spnas.data.paths import resolve_inside
@@ -76,7 +77,7 @@ def read(path: Path, *, split: str) -> RawData:
         refuse_twins(source, keys_held(frame, things))
         key = file.stem if own else f"{file.parent.name}/{file.stem}"
         name = key.encode("utf-8", "backslashreplace").decode()
-        rows.add_picture(pictures.of(file), image_id=name, size=size_of(frame))
+        rows.add_picture(pictures.of(file), image_id=name, size=size_of(frame), video=sequence_of(file.stem))
         start = len(rows.owner)
         for thing in things:
             above = None if thing.above is None else things[thing.above].node.identity
