@@ -344,3 +344,12 @@ def test_a_single_video_is_divided_all_the_same_and_noted(bdd: Any) -> None:
     data = open_data(folder)
     assert (len(data.train), len(data.val)) == (3, 1)
     assert data.reports[0].counts == {"val-carved": 1, "splits-share-video": 1}
+
+
+def test_a_missing_picture_whose_name_turns_the_line_around_is_named_in_plain_letters(bdd: Any) -> None:
+    def change(frames: Any, _: Path) -> None:
+        frames[0]["name"] = "\u202egpj.1"
+
+    with pytest.raises(DataError, match="picture-missing") as caught:
+        open_data(bdd(change))
+    assert str(caught.value).isprintable()

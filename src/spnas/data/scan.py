@@ -181,7 +181,7 @@ def _refuse_missing(
     refuse(
         DataError(
             escape(str(raw.source)),
-            raw.picture_spot(missing[0]).where,
+            escape(raw.picture_spot(missing[0]).where),
             "picture-missing",
             f"{len(missing):,} of {len(places):,} pictures are not in {escape(searched)}: {shown}",
             f"{near}restore them, or remove their records",
