@@ -335,8 +335,12 @@ def _print(result: Any, describe: Callable[[Any], list[str]], *, json: bool) -> 
             sys.stdout.write(escape(line) + "\n")
 
 
+class Terminated(BaseException):
+    """SIGTERM came in; nothing but `main` catches it, so that no work takes it for a failure of its own."""
+
+
 def _terminate(_signal: int, _frame: object) -> NoReturn:
-    raise SystemExit(EXIT_TERMINATED)
+    raise Terminated
 
 
 _STOPPED = {EXIT_INTERRUPTED: "interrupted", EXIT_TERMINATED: "terminated"}
@@ -358,6 +362,8 @@ def main() -> NoReturn:
         _say("spnas: error: out of memory; give fewer --workers, a smaller --batch-size or --image-size")
     except (KeyboardInterrupt, typer.Abort):
         code = EXIT_INTERRUPTED
+    except Terminated:
+        code = EXIT_TERMINATED
     except SystemExit as done:
         code = done.code if isinstance(done.code, int) else 1
     except BrokenPipeError:
@@ -369,6 +375,8 @@ def main() -> NoReturn:
         _say(f"spnas: error: {' '.join(fault.format_message().split())}; see spnas --help")
     if code in _STOPPED:
         _say(f"spnas: {_STOPPED[code]}; run the same command again to go on where it was")
+        sys.stdout.flush()
+        os._exit(code)  # all is on disk and no worker is left; taking libraries down would only keep the user waiting
     sys.exit(code)
 
 

@@ -33,7 +33,7 @@ class _Inline:
             if self._work is None:
                 self._work = self._make_work(self._folder)
             future.set_result(do(self._work, job))
-        except Exception as fault:
+        except (Exception, SystemExit) as fault:
             future.set_exception(failure(fault))
         return future
 
