@@ -164,7 +164,7 @@ def test_too_few_nets_of_the_right_size_are_refused(tmp_path: Path) -> None:
 
 
 def test_a_root_is_found_at_six_tenths_of_a_budget_in_any_unit() -> None:
-    compose = partial(search_settings, preset="small", size=SIZE, root=None, plan=QUICK, seed=0, time=whole_small)
+    compose = partial(search_settings, recipe_name="small", size=SIZE, root=None, plan=QUICK, seed=0, time=whole_small)
     for budget in (Budget(milliseconds=9.0), Budget(mib=8.0), Budget(gmacs=0.1), Budget(gmacs=0.2, milliseconds=6.0)):
         found = compose(budget=budget)
         spent = spend(found.root, size=SIZE, milliseconds=whole_small, memory=True)
@@ -180,7 +180,7 @@ def whole_small(arch: Arch) -> float:
 def test_a_root_over_the_budget_is_refused_with_what_it_costs() -> None:
     with pytest.raises(UsageError, match=r"costs .* GMAC, .*M params, .* ms at 128x96, more than --budget 0.5 ms"):
         search_settings(
-            preset="small", size=SIZE, budget=Budget(milliseconds=0.5), root=ROOT.text, plan=QUICK, seed=0, time=whole
+            recipe_name="small", size=SIZE, budget=Budget(milliseconds=0.5), root=ROOT.text, plan=QUICK, seed=0, time=whole
         )
 
 

@@ -12,6 +12,7 @@ from spnas.arch.published import arch_of
 from spnas.arch.space import around, why_not
 from spnas.assess import Recipe, input_size
 from spnas.data.batches import Resize
+from spnas.data.choice import DataChoice
 from spnas.data.records import Annotations
 from spnas.errors import UsageError
 from spnas.latency import LatencyTable
@@ -35,18 +36,6 @@ CPU_IMAGE_SIZE = 320
 QUICK = Plan(candidates=10, root_steps=600, child_steps=60, final_steps=800, finalists=1, seeds=2)
 
 
-class DataChoice(msgspec.Struct, frozen=True, kw_only=True):
-    """Where the data is and how it is read; `path` None is the generated set."""
-
-    path: str | None = None
-    format: str | None = None
-    train: str | None = None
-    val: str | None = None
-    max_bad: float = 0.01
-    allow_outside: str | None = None
-    allow_overlap: bool = False
-
-
 class StudySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A study; the same settings and the same data give the same ledger.
 
@@ -56,41 +45,41 @@ class StudySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     schema: int = 1
     data: DataChoice
     fingerprint: str
-    preset: str
+    recipe_name: str
     recipe: Recipe
     search: SearchSettings
     search_val_share: float = SEARCH_VAL_SHARE
     latency: LatencyTable | None = None
 
 
-def preset_for(name: str | None) -> str:
-    """Return the preset asked for, or the one that suits this machine. Raises: UsageError for an unknown one."""
+def recipe_name_for(name: str | None) -> str:
+    """Return the recipe asked for, or the one that suits this machine. Raises: UsageError for an unknown one."""
     name = name or ("standard" if torch.cuda.is_available() else "small")
     if name not in nets.PRESETS:
-        raise UsageError(f"--preset {name!r}: choose one of {', '.join(nets.PRESETS)}")
+        raise UsageError(f"--recipe {name!r}: choose one of {', '.join(nets.PRESETS)}")
     return name
 
 
-def resize_for(preset: str, image_size: int | None, annotations: Annotations) -> Resize:
+def resize_for(recipe_name: str, image_size: int | None, annotations: Annotations) -> Resize:
     """Return how pictures are resized: as asked, else 800x1333 in `standard`, else to at most 320 px."""
     if image_size is not None:
         if not 32 <= image_size <= 4096:
             raise UsageError(f"--image-size {image_size}: give the longer side in pixels, 32 to 4096")
         return Resize(None, image_size)
-    if preset == "standard":
+    if recipe_name == "standard":
         return Resize(800, 1333)
     return Resize(None, min(CPU_IMAGE_SIZE, int(annotations.sizes.max())))
 
 
-def recipe_for(preset: str, resize: Resize, *, batch_size: int | None = None, detector: str = "faster_rcnn") -> Recipe:
-    """Return how detectors are trained and judged under a preset."""
+def recipe_for(name: str, resize: Resize, *, batch_size: int | None = None, detector: str = "faster_rcnn") -> Recipe:
+    """Return how detectors are trained and judged under a recipe of this name."""
     cuda = torch.cuda.is_available()
-    train_settings = msgspec.structs.replace(training.PRESETS[preset], precision="bf16" if cuda else "fp32")
+    train_settings = msgspec.structs.replace(training.PRESETS[name], precision="bf16" if cuda else "fp32")
     if batch_size is not None:
         train_settings = msgspec.structs.replace(train_settings, batch_size=batch_size)
     return Recipe(
         detector=detector,
-        detector_settings=nets.PRESETS[preset],
+        detector_settings=nets.PRESETS[name],
         train_settings=train_settings,
         resize=resize,
         device="cuda" if cuda else "cpu",
@@ -116,7 +105,7 @@ def spend(
 
 def search_settings(
     *,
-    preset: str,
+    recipe_name: str,
     size: tuple[int, int],
     budget: Budget | None,
     root: str | None,
@@ -132,7 +121,7 @@ def search_settings(
     """
     memory = budget is not None and budget.mib is not None
     cost_of: CostOf = partial(spend, size=size, milliseconds=time, memory=memory)
-    arch = arch_of(root) if root else default_root(preset, size, budget, cost_of)
+    arch = arch_of(root) if root else default_root(recipe_name, size, budget, cost_of)
     spent = cost_of(arch)
     if budget is None:
         budget = Budget(gmacs=BUDGET_OVER_ROOT * spent.gmacs)
@@ -147,10 +136,10 @@ def search_settings(
     return SearchSettings(root=arch, space=space, budget=budget, plan=plan, seed=seed)
 
 
-def default_root(preset: str, size: tuple[int, int], budget: Budget | None, cost_of: CostOf) -> Arch:
+def default_root(recipe_name: str, size: tuple[int, int], budget: Budget | None, cost_of: CostOf) -> Arch:
     """Return a ResNet at about 60 % of the budget, or a plain small one where there is no budget."""
-    block, width = DEFAULT_BLOCK[preset], BASE_WIDTH[preset]
-    plain = parse(DEFAULT_ROOT[preset])
+    block, width = DEFAULT_BLOCK[recipe_name], BASE_WIDTH[recipe_name]
+    plain = parse(DEFAULT_ROOT[recipe_name])
     if budget is None:
         return plain
 

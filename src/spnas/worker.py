@@ -10,7 +10,7 @@ import msgspec
 from spnas.assess import Materials, ParentWeights, assess, threads
 from spnas.config import StudySettings
 from spnas.data.batches import Pictures
-from spnas.data.open import open_data
+from spnas.data.open import open_choice
 from spnas.data.records import DataSet
 from spnas.data.split import carve
 from spnas.runs.folder import RunFolder
@@ -33,16 +33,7 @@ def make_work(folder: str) -> Callable[[bytes], bytes]:
     run = RunFolder(folder)
     settings = msgspec.json.decode(run.settings(), type=StudySettings)
     threads(1)
-    choice = settings.data
-    data = open_data(
-        Path(choice.path) if choice.path else None,
-        format=choice.format,
-        train=choice.train,
-        val=choice.val,
-        max_bad=choice.max_bad,
-        allow_outside=Path(choice.allow_outside) if choice.allow_outside else None,
-        allow_overlap=choice.allow_overlap,
-    )
+    data = open_choice(settings.data)
     materials = materials_for(data, settings)
 
     def work(job: bytes) -> bytes:

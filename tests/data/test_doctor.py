@@ -18,7 +18,7 @@ from spnas.data.decoding import decode_all
 from spnas.data.doctor import Diagnosis
 from spnas.data.doctor import examine as examine_all
 from spnas.data.open import open_data
-from spnas.data.propose import propose_anchors, propose_preset, propose_size
+from spnas.data.propose import propose_anchors, propose_recipe, propose_size
 from spnas.data.records import CROWD
 from spnas.errors import UsageError
 
@@ -155,10 +155,10 @@ def test_the_size_suits_the_smallest_class_but_not_more_than_the_pictures(shared
 
 
 @pytest.mark.parametrize(
-    ("size", "pictures", "preset"), [(640, 5000, "standard"), (640, 300, "small"), (320, 5000, "small")]
+    ("size", "pictures", "recipe"), [(640, 5000, "standard"), (640, 300, "small"), (320, 5000, "small")]
 )
-def test_the_standard_preset_takes_large_pictures_and_many(size: int, pictures: int, preset: str) -> None:
-    assert propose_preset(size, pictures) == preset
+def test_the_standard_recipe_takes_large_pictures_and_many(size: int, pictures: int, recipe: str) -> None:
+    assert propose_recipe(size, pictures) == recipe
 
 
 def test_sides_density_and_hidden_shares_are_counted(bdd: Any) -> None:

@@ -186,7 +186,7 @@ def test_train_evaluate_predict_and_doctor_work_together(tiny_folder: Path, tmp_
         (["search", "--budget", "6"], "write it as 6GMAC"),
         (["search", "--root", "resnet51", "--steps", "1"], "did you mean 'resnet50'"),
         (["search", "--image-size", "3"], "32 to 4096"),
-        (["search", "--preset", "huge"], "small, standard|standard, small"),
+        (["search", "--recipe", "huge"], "small, standard|standard, small"),
         (["train", "basic: 8x1 /"], "a stage without blocks"),
         (["train", "resnext: 17x1 / 34x1 / 68x1 / 136x1", "--steps", "1"], "multiples of 16"),
         (["evaluate", "nowhere"], "no such model"),

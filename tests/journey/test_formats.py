@@ -141,7 +141,7 @@ def test_a_data_set_is_examined_learned_from_and_judged(
         counts = report["per_class"].values()
         assert all(c["read"] == c["used"] + c["ignored"] + c["quarantined"] for c in counts)
 
-    size = ("--preset", "small", "--image-size", "96", "--batch-size", "4")
+    size = ("--recipe", "small", "--image-size", "96", "--batch-size", "4")
     trained = spnas("train", ARCH, "--data", folder, "--out", tmp_path / "net", "--steps", "50", *size, "--quiet")
     assert trained["steps"] == 50
     assert 0 <= trained["metrics"]["ap"] <= 1

@@ -13,14 +13,14 @@ from spnas.data.compare import overlap
 from spnas.data.decoding import Decoded, decode_all
 from spnas.data.open import read_splits
 from spnas.data.pictures import SAFE_FORMATS
-from spnas.data.propose import Anchors, propose_anchors, propose_preset, propose_size
+from spnas.data.propose import Anchors, propose_anchors, propose_recipe, propose_size
 from spnas.data.raw import Spot
 from spnas.data.records import Annotations, DataReport
 from spnas.data.survey import SplitSummary, summarise
 from spnas.data.tally import record
 from spnas.errors import DataError, escape
 
-ANCHOR_SCALES = {"small": 4.0, "standard": 8.0}  # what the presets bring
+ANCHOR_SCALES = {"small": 4.0, "standard": 8.0}  # what the recipes bring
 PAIRS_KEPT = 200
 
 
@@ -53,7 +53,7 @@ class Diagnosis(msgspec.Struct, frozen=True, kw_only=True):
     alike: tuple[tuple[str, str], ...]
     leaks: int
     image_size: int | None
-    preset: Literal["small", "standard"] | None
+    recipe: Literal["small", "standard"] | None
     anchors: Anchors | None
 
     @property
@@ -115,10 +115,10 @@ def examine(
     reports = list({id(p.report): p.report for p in parts.values()}.values())
     learned = parts["train"].annotations if "train" in parts else None
     size = propose_size(learned) if learned is not None and len(learned.boxes) else None
-    preset = None if size is None or learned is None else propose_preset(size, len(learned))
+    recipe = None if size is None or learned is None else propose_recipe(size, len(learned))
     anchors = None
-    if size is not None and preset is not None and learned is not None:
-        anchors = propose_anchors(learned, size, usual_scale=ANCHOR_SCALES[preset])
+    if size is not None and recipe is not None and learned is not None:
+        anchors = propose_anchors(learned, size, usual_scale=ANCHOR_SCALES[recipe])
     diagnosis = Diagnosis(
         path=escape(str(path)),
         format=name,
@@ -131,7 +131,7 @@ def examine(
         alike=tuple(pairs[:PAIRS_KEPT]),
         leaks=leaks,
         image_size=size,
-        preset=preset,
+        recipe=recipe,
         anchors=anchors,
     )
     return Examined(diagnosis, {role: part.annotations for role, part in parts.items()})

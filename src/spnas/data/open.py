@@ -9,6 +9,7 @@ import msgspec
 
 from spnas.data import formats as shelf
 from spnas.data.checks import MAX_BAD, Checked, check
+from spnas.data.choice import DataChoice
 from spnas.data.compare import carve_val, note_shared_videos, refuse_overlap, same_classes
 from spnas.data.fingerprint import fingerprint
 from spnas.data.formats import Format
@@ -65,6 +66,19 @@ def open_data(
         val=judged.annotations,
         reports=reports,
         fingerprint=fingerprint(learned, judged),
+    )
+
+
+def open_choice(choice: DataChoice) -> DataSet:
+    """Open what was chosen. Raises: DataError when it cannot be used."""
+    return open_data(
+        Path(choice.path) if choice.path else None,
+        format=choice.format,
+        train=choice.train,
+        val=choice.val,
+        max_bad=choice.max_bad,
+        allow_outside=Path(choice.allow_outside) if choice.allow_outside else None,
+        allow_overlap=choice.allow_overlap,
     )
 
 

@@ -1,4 +1,4 @@
-"""What a data set suggests for its training: the size of the input, the preset, and the anchors."""
+"""What a data set suggests for its training: the size of the input, the recipe, and the anchors."""
 
 from typing import Literal
 
@@ -22,7 +22,7 @@ class Anchors(msgspec.Struct, frozen=True, kw_only=True):
     """Anchors that suit the boxes at the proposed input size: side in strides, and height / width.
 
     covered: share of boxes that some anchor overlaps by at least half; usual_covered: the same for `usual_scale`
-      and the ratios 1/2, 1 and 2, which are what a preset brings.
+      and the ratios 1/2, 1 and 2, which are what a recipe brings.
     """
 
     scale: float
@@ -46,7 +46,7 @@ def propose_size(annotations: Annotations) -> int:
     return int(np.clip(-(-wanted // STEP_PX) * STEP_PX, *SIZES_PX))
 
 
-def propose_preset(size: int, pictures: int) -> Literal["small", "standard"]:
+def propose_recipe(size: int, pictures: int) -> Literal["small", "standard"]:
     """Return "standard" where it takes large inputs and there is enough to learn from, else "small"."""
     large = size >= STANDARD_FROM_PX and pictures >= STANDARD_FROM_PICTURES
     return "standard" if large else "small"

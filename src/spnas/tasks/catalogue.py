@@ -13,7 +13,7 @@ from spnas.nets.settings import PRESETS
 from spnas.runs import executors
 from spnas.shelf import members
 
-Kind = Literal["archs", "blocks", "detectors", "formats", "metrics", "presets", "executors"]
+Kind = Literal["archs", "blocks", "detectors", "formats", "metrics", "recipes", "executors"]
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -40,7 +40,7 @@ def catalogue(kind: Kind = "archs") -> list[Entry]:
     """Return everything of this kind that has a name."""
     if kind == "archs":
         return [_backbone(name) for name in PUBLISHED]
-    if kind == "presets":
+    if kind == "recipes":
         return [Entry(name=name) for name in PRESETS]
     shelf = {
         "blocks": blocks,

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from spnas.data.choice import DataChoice
 from spnas.data.doctor import Diagnosis, Problem, examine
 from spnas.data.generate import GeneratorSettings, generate
 from spnas.data.open import generated_folder
@@ -24,14 +25,8 @@ CASES_SHOWN, CLASSES_SHOWN, PAIRS_SHOWN = 5, 80, 60
 
 
 def doctor(
-    data: str | Path | None = None,
+    data: str | Path | DataChoice | None = None,
     *,
-    format: str | None = None,
-    train: str | None = None,
-    val: str | None = None,
-    max_bad: float = 0.01,
-    allow_outside: str | Path | None = None,
-    allow_overlap: bool = False,
     decode: bool = True,
     html: str | Path | None = None,
     talk: Talk | None = None,
@@ -42,20 +37,21 @@ def doctor(
     Raises: UsageError for a format that is unknown, or a page that would lie inside the data.
     """
     talk = talk or Talk(quiet=True)
-    path = generated_folder(GeneratorSettings(), None) if data is None else Path(data)
-    if html is not None and data is not None:
+    choice = data if isinstance(data, DataChoice) else DataChoice(path=None if data is None else str(data))
+    path = generated_folder(GeneratorSettings(), None) if choice.path is None else Path(choice.path)
+    if html is not None and choice.path is not None:
         _refuse_inside(Path(html), path)
-    if data is None:
+    if choice.path is None:
         generate(path, GeneratorSettings())
     with talk.progress():
         examined = examine(
             path,
-            format=format,
-            train=train,
-            val=val,
-            max_bad=max_bad,
-            allow_outside=Path(allow_outside) if allow_outside is not None else None,
-            allow_overlap=allow_overlap,
+            format=choice.format,
+            train=choice.train,
+            val=choice.val,
+            max_bad=choice.max_bad,
+            allow_outside=Path(choice.allow_outside) if choice.allow_outside is not None else None,
+            allow_overlap=choice.allow_overlap,
             decode=decode,
             progress=lambda done, total: talk.show([Part("pictures decoded", done, total)]),
         )
@@ -79,8 +75,8 @@ def describe(diagnosis: Diagnosis) -> list[str]:
             f"{problem.severity}: {problem.file}: {problem.where}: {problem.reason}; {problem.hint} [{problem.code}]"
         )
     lines += [f"{code}: {count} in all" for code, count in sorted(diagnosis.counts.items())]
-    if diagnosis.preset:
-        lines.append(f"suggested: --preset {diagnosis.preset} --image-size {diagnosis.image_size}")
+    if diagnosis.recipe:
+        lines.append(f"suggested: --recipe {diagnosis.recipe} --image-size {diagnosis.image_size}")
     lines += [f"suggested {fact.label}: {fact.value}; {fact.note}" for fact in _anchor_facts(diagnosis)]
     lines.append("training would stop here" if diagnosis.refused else "nothing that training would stop at")
     return lines
@@ -119,7 +115,7 @@ def _anchor_facts(diagnosis: Diagnosis) -> list[records.Fact]:
     if found is None:
         return []
     value = f"side of {found.scale:g} strides, height / width of {', '.join(f'{r:g}' for r in found.ratios)}"
-    note = f"{found.covered:.0%} of boxes are covered by half, {found.usual_covered:.0%} by the preset's"
+    note = f"{found.covered:.0%} of boxes are covered by half, {found.usual_covered:.0%} by the recipe's"
     return [records.Fact("anchors", value, note)]
 
 
@@ -130,14 +126,14 @@ def _page(
     wrong = sorted({p.code for p in diagnosis.problems if p.severity == "refused"})
     learned = annotations.get("train")
     proposals, commands = [], []
-    if diagnosis.preset:
+    if diagnosis.recipe:
         proposals = [
-            records.Fact("preset", diagnosis.preset),
+            records.Fact("recipe", diagnosis.recipe),
             records.Fact("image size", f"{diagnosis.image_size} px", "where most objects of every class measure 16 px"),
             *_anchor_facts(diagnosis),
         ]
     if not diagnosis.refused:
-        options = f"--preset {diagnosis.preset} --image-size {diagnosis.image_size}"
+        options = f"--recipe {diagnosis.recipe} --image-size {diagnosis.image_size}"
         line = f"spnas search --data {shlex.quote(diagnosis.path)} {options}"
         commands = [records.Command("Search a backbone for these data", line)]
     return page.DoctorPage(

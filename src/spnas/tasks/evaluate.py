@@ -7,9 +7,9 @@ from typing import cast
 import msgspec
 import numpy as np
 
-from spnas.config import DataChoice
 from spnas.data import formats
 from spnas.data.batches import Pictures, eval_batches
+from spnas.data.choice import DataChoice, choice_of
 from spnas.data.formats import Format
 from spnas.data.open import detect_format, open_split
 from spnas.data.records import Annotations
@@ -23,7 +23,7 @@ from spnas.evaluate.results import read_results, write_results
 from spnas.runs.files import write_atomic
 from spnas.shelf import take
 from spnas.talk import Part, Talk
-from spnas.tasks.source import choose, open_for, refuse_other_classes
+from spnas.tasks.source import open_for, refuse_other_classes
 from spnas.train.weights import load_model
 
 BATCH = 16
@@ -41,16 +41,10 @@ class EvaluateResult(msgspec.Struct, frozen=True, kw_only=True):
 def evaluate(
     model: str | Path,
     *,
-    data: str | Path | None = None,
+    data: str | Path | DataChoice | None = None,
     metric: tuple[str, ...] = ("coco",),
     results: str | Path | None = None,
     pictures: bool = True,
-    format: str | None = None,
-    train: str | None = None,
-    val: str | None = None,
-    max_bad: float = 0.01,
-    allow_outside: str | Path | None = None,
-    allow_overlap: bool = False,
     talk: Talk | None = None,
 ) -> EvaluateResult:
     """Judge a model (bundle or weights file) or detections made elsewhere on val.
@@ -63,15 +57,7 @@ def evaluate(
     """
     talk = talk or Talk(quiet=True)
     scorers = {name: cast(Metric, take(shelf, name)) for name in metric}
-    choice = choose(
-        data,
-        format=format,
-        train=train,
-        val=val,
-        max_bad=max_bad,
-        allow_outside=allow_outside,
-        allow_overlap=allow_overlap,
-    )
+    choice = choice_of(data)
     if results is not None and not Path(results).absolute().parent.is_dir():
         raise UsageError(f"--results {results}: its folder is not there; make it first")
     read = _reader(Path(model))

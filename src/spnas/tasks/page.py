@@ -231,7 +231,7 @@ def _data_facts(data: DataSet, settings: StudySettings) -> tuple[records.Fact, .
 def _setting_facts(settings: StudySettings, size: tuple[int, int]) -> tuple[records.Fact, ...]:
     plan, train = settings.search.plan, settings.recipe.train_settings
     return (
-        records.Fact("detector", f"{settings.recipe.detector}, preset {settings.preset}"),
+        records.Fact("detector", f"{settings.recipe.detector}, recipe {settings.recipe_name}"),
         records.Fact("input", f"{size[1]}x{size[0]} pixels"),
         records.Fact("budget", str(settings.search.budget), "of the backbone, for one picture of this size"),
         records.Fact(

@@ -4,7 +4,7 @@ from typing import TypeVar
 
 import msgspec
 
-from spnas.config import DataChoice
+from spnas.data.choice import DataChoice
 from spnas.errors import IntegrityError, UsageError
 from spnas.runs.folder import RunFolder
 

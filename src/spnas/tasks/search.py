@@ -11,13 +11,14 @@ from spnas.config import (
     QUICK,
     StudySettings,
     data_name,
-    preset_for,
     recipe_for,
+    recipe_name_for,
     resize_for,
     search_settings,
     size_of,
 )
 from spnas.data.batches import Pictures
+from spnas.data.choice import DataChoice, choice_of
 from spnas.data.records import NOT_A_TARGET, DataSet
 from spnas.errors import UsageError
 from spnas.nets.memory import activation_mib
@@ -36,7 +37,7 @@ from spnas.tasks.finals import Finalists, cost_for, judge_finals, refuse_dead_ro
 from spnas.tasks.finish import finish
 from spnas.tasks.page import Told
 from spnas.tasks.resume import begin_or_go_on, stored_settings
-from spnas.tasks.source import choose, open_for
+from spnas.tasks.source import open_for
 from spnas.tasks.watch import Watcher
 from spnas.worker import make_work, materials_for
 
@@ -65,7 +66,7 @@ class SearchResult(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def search(
-    data: str | Path | None = None,
+    data: str | Path | DataChoice | None = None,
     *,
     out: str | Path | None = None,
     budget: str | None = None,
@@ -74,18 +75,12 @@ def search(
     steps: int | None = None,
     root: str | None = None,
     image_size: int | None = None,
-    preset: str | None = None,
+    recipe: str | None = None,
     batch_size: int | None = None,
     seeds: int | None = None,
     seed: int = 0,
     workers: int | None = None,
     executor: str = "process",
-    format: str | None = None,
-    train: str | None = None,
-    val: str | None = None,
-    max_bad: float = 0.01,
-    allow_outside: str | Path | None = None,
-    allow_overlap: bool = False,
     talk: Talk | None = None,
 ) -> SearchResult:
     """Search, or go on with the search that `out` holds; with no `data`, on generated pictures.
@@ -93,38 +88,30 @@ def search(
     Raises: UsageError, DataError, StudyInUseError, ResourceError, IntegrityError: each says what to do in one line.
     """
     talk = talk or Talk(quiet=True)
-    choice = choose(
-        data,
-        format=format,
-        train=train,
-        val=val,
-        max_bad=max_bad,
-        allow_outside=allow_outside,
-        allow_overlap=allow_overlap,
-    )
+    choice = choice_of(data)
     folder = RunFolder(out or Path("runs") / data_name(choice))
     parsed = parse_budget(budget) if budget else None
     opened = open_for(choice, talk)
-    kind = preset_for(preset or ("small" if data is None else None))
+    kind = recipe_name_for(recipe or ("small" if data is None else None))
     resize = resize_for(kind, image_size, opened.train)
-    recipe = recipe_for(kind, resize, batch_size=batch_size)
-    workers = workers or (1 if recipe.device == "cuda" else max(1, os.cpu_count() or 1))  # one device, one training
+    resolved = recipe_for(kind, resize, batch_size=batch_size)
+    workers = workers or (1 if resolved.device == "cuda" else max(1, os.cpu_count() or 1))  # one device, one training
     with folder.lock():
         stored = stored_settings(folder, StudySettings)
         size = size_of(opened.train, resize)
-        compose = partial(search_settings, preset=kind, size=size, budget=parsed, root=root, seed=seed, plan=QUICK)
+        compose = partial(search_settings, recipe_name=kind, size=size, budget=parsed, root=root, seed=seed, plan=QUICK)
         searching, latency = settle(
-            compose, stored, budget=parsed, root=root, seed=seed, size=size, recipe=recipe, talk=talk
+            compose, stored, budget=parsed, root=root, seed=seed, size=size, recipe=resolved, talk=talk
         )
         plan = _plan(stored, quick=data is None and hours is None, candidates=candidates, steps=steps, seeds=seeds)
         if plan is None:
-            step_seconds = seconds_per_step(searching.root, recipe, Pictures(opened.train, resize), threads=1)
+            step_seconds = seconds_per_step(searching.root, resolved, Pictures(opened.train, resize), threads=1)
             plan = plan_for(
                 hours or DEFAULT_HOURS,
                 step_seconds=step_seconds,
                 workers=workers,
                 pictures=len(opened.train),
-                batch_size=recipe.train_settings.batch_size,
+                batch_size=resolved.train_settings.batch_size,
                 seeds=seeds or USUAL_SEEDS,
             )
             talk.say(f"a step takes {step_seconds:.3f} s here")
@@ -132,8 +119,8 @@ def search(
         settings = StudySettings(
             data=choice,
             fingerprint=opened.fingerprint,
-            preset=kind,
-            recipe=recipe,
+            recipe_name=kind,
+            recipe=resolved,
             search=msgspec.structs.replace(searching, plan=plan),
             latency=latency,
         )

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from spnas.config import DataChoice
-from spnas.data.open import open_data
+from spnas.data.choice import DataChoice
+from spnas.data.open import open_choice
 from spnas.data.records import Annotations, DataReport, DataSet
 from spnas.errors import DataError
 from spnas.talk import Talk
@@ -11,15 +11,7 @@ from spnas.talk import Talk
 
 def open_for(choice: DataChoice, talk: Talk) -> DataSet:
     """Open the data and say what it is. Raises: DataError when it cannot be used."""
-    data = open_data(
-        Path(choice.path) if choice.path else None,
-        format=choice.format,
-        train=choice.train,
-        val=choice.val,
-        max_bad=choice.max_bad,
-        allow_outside=Path(choice.allow_outside) if choice.allow_outside else None,
-        allow_overlap=choice.allow_overlap,
-    )
+    data = open_choice(choice)
     for part in (data.train, data.val):
         talk.say(f"{part.name}: {len(part)} pictures, {len(part.labels)} boxes, {len(part.classes)} classes")
     for line in findings_of(data.reports):
@@ -37,28 +29,6 @@ def findings_of(reports: tuple[DataReport, ...]) -> list[str]:
                 times = f"{count} x " if count > 1 else ""
                 lines.append(f"{first.outcome}: {times}{first.file}: {first.where}: {first.reason} [{code}]")
     return lines
-
-
-def choose(
-    data: str | Path | None,
-    *,
-    format: str | None,
-    train: str | None,
-    val: str | None,
-    max_bad: float,
-    allow_outside: str | Path | None = None,
-    allow_overlap: bool = False,
-) -> DataChoice:
-    """Turn what was typed into a record; paths become absolute, so that a study finds them from anywhere."""
-    return DataChoice(
-        path=str(Path(data).absolute()) if data is not None else None,
-        format=format,
-        train=train,
-        val=val,
-        max_bad=max_bad,
-        allow_outside=str(Path(allow_outside).absolute()) if allow_outside is not None else None,
-        allow_overlap=allow_overlap,
-    )
 
 
 def refuse_other_classes(annotations: Annotations, classes: tuple[str, ...], model: Path) -> None:

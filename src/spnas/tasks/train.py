@@ -8,14 +8,15 @@ import msgspec
 from spnas.arch import Candidate
 from spnas.arch.published import arch_of
 from spnas.assess import Materials, Recipe, assess, threads
-from spnas.config import DataChoice, data_name, preset_for, recipe_for, resize_for
+from spnas.config import data_name, recipe_for, recipe_name_for, resize_for
 from spnas.data.batches import Pictures
+from spnas.data.choice import DataChoice, choice_of
 from spnas.errors import UsageError
 from spnas.runs.files import write_atomic
 from spnas.runs.folder import RunFolder
 from spnas.talk import Part, Talk, duration
 from spnas.tasks.resume import begin_or_go_on, stored_settings
-from spnas.tasks.source import choose, open_for
+from spnas.tasks.source import open_for
 from spnas.train.loop import Diverged
 from spnas.train.weights import load_model, write_bundle
 
@@ -47,21 +48,15 @@ class TrainResult(msgspec.Struct, frozen=True, kw_only=True):
 def train(
     arch: str,
     *,
-    data: str | Path | None = None,
+    data: str | Path | DataChoice | None = None,
     out: str | Path | None = None,
     steps: int | None = None,
     image_size: int | None = None,
-    preset: str | None = None,
+    recipe: str | None = None,
     batch_size: int | None = None,
     detector: str = "faster_rcnn",
     seed: int = 0,
     thread_count: int | None = None,
-    format: str | None = None,
-    train: str | None = None,
-    val: str | None = None,
-    max_bad: float = 0.01,
-    allow_outside: str | Path | None = None,
-    allow_overlap: bool = False,
     talk: Talk | None = None,
 ) -> TrainResult:
     """Train `arch` from scratch and judge it on val; the same call goes on with a training that was interrupted.
@@ -72,22 +67,16 @@ def train(
     if steps is not None and steps < 1:
         raise UsageError(f"--steps {steps}: give at least 1")
     parsed = arch_of(arch)
-    choice = choose(
-        data,
-        format=format,
-        train=train,
-        val=val,
-        max_bad=max_bad,
-        allow_outside=allow_outside,
-        allow_overlap=allow_overlap,
-    )
+    choice = choice_of(data)
     folder = RunFolder(out or Path("runs") / f"train-{data_name(choice)}-{parsed.id}")
     opened = open_for(choice, talk)
-    kind = preset_for(preset)
+    kind = recipe_name_for(recipe)
     resize = resize_for(kind, image_size, opened.train)
-    recipe = recipe_for(kind, resize, batch_size=batch_size, detector=detector)
-    steps = steps or max(1, DEFAULT_EPOCHS * len(opened.train) // recipe.train_settings.batch_size)
-    run = TrainRun(data=choice, fingerprint=opened.fingerprint, arch=parsed.text, recipe=recipe, steps=steps, seed=seed)
+    resolved = recipe_for(kind, resize, batch_size=batch_size, detector=detector)
+    steps = steps or max(1, DEFAULT_EPOCHS * len(opened.train) // resolved.train_settings.batch_size)
+    run = TrainRun(
+        data=choice, fingerprint=opened.fingerprint, arch=parsed.text, recipe=resolved, steps=steps, seed=seed
+    )
     with folder.lock():
         begin_or_go_on(folder, run, stored_settings(folder, TrainRun))
         learn, judge = Pictures(opened.train, resize), Pictures(opened.val, resize)

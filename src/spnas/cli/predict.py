@@ -1,0 +1,27 @@
+"""`spnas predict`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from spnas.cli.options import Json, Quiet, print_result, talk
+
+
+def predict(
+    model: Annotated[Path, typer.Option("--model", help="A folder such as runs/NAME/best.")],
+    images: Annotated[list[Path] | None, typer.Argument(help="Picture files, or folders of them.")] = None,
+    data: Annotated[Path | None, typer.Option("--data", help="Look at the val pictures of this data set.")] = None,
+    out: Annotated[Path, typer.Option("--out", help="Folder for drawn pictures and results.json.")] = Path(
+        "predictions"
+    ),
+    score: Annotated[float, typer.Option("--score", min=0, max=1, help="Draw detections from this score on.")] = 0.5,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Find objects in pictures: drawn pictures, and COCO results with the original ids."""
+    from spnas import tasks
+    from spnas.tasks.predict import describe
+
+    result = tasks.predict(images or [], model=model, data=data, out=out, score=score, talk=talk(quiet))
+    print_result(result, describe, json=json)
