@@ -23,7 +23,7 @@ from spnas.config import spend
 from spnas.nets.backbone import Backbone
 from spnas.rng import rng
 from spnas.search.budget import BAND_LOW, Budget, parse_budget
-from spnas.search.history import CostOf
+from spnas.search.budget import CostOf
 from spnas.search.solver import draw_child
 
 RUN_WHOLE = 50

@@ -15,6 +15,7 @@ RANKS = [
     {"arch"},
     {"data", "nets", "search", "runs"},
     {"morph", "train", "evaluate", "export", "report", "study"},
+    {"reignite"},
     {"assess", "hub", "latency"},
     {"config", "pace", "models"},
     {"worker", "adapters", "timm"},

@@ -1,5 +1,6 @@
 """One candidate, whole: build, inherit, train, evaluate."""
 
+import math
 import resource
 import time
 from collections.abc import Callable
@@ -16,12 +17,16 @@ from spnas.data.batches import Pictures, Resize, eval_batches, train_batch
 from spnas.data.records import Annotations
 from spnas.data.transforms import MILD
 from spnas.evaluate.detect import detect
+from spnas.evaluate.metrics import ecp
 from spnas.evaluate.metrics.coco import score
 from spnas.morph import inherit, kept_projections
+from spnas.morph.released import inherit_as_released
 from spnas.nets.backbone import Backbone
 from spnas.nets.cost import cost
 from spnas.nets.settings import DetectorSettings
-from spnas.train.loop import TrainKey, train
+from spnas.reignite import ignited_backbone
+from spnas.runs.files import write_atomic
+from spnas.train.loop import TrainKey, step_loss, train
 from spnas.train.settings import TrainSettings
 from spnas.train.weights import ModelConfig, build, load_model, save_model
 
@@ -72,57 +77,128 @@ def assess(
     weights: Path,
     checkpoint: Path | None = None,
     on_step: Callable[[int, dict[str, float]], None] | None = None,
+    metric: str = "ap",
+    as_released: bool = False,
 ) -> Outcome:
     """Train and judge one candidate, and leave its weights at `weights`.
 
+    Args:
+      parent: what it starts from: a detector, or for a root that is a candidate's child, a classifier.
+      checkpoint: a file to go on from; where there is none of this training, it begins anew and ends the same.
+      metric: what is to be measured besides COCO's numbers: "lamr" or "loss".
+      as_released: start children as the authors' release does.
     Raises: `Diverged` and whatever else goes wrong; the caller turns that into an outcome with a reason.
     """
     began = time.monotonic()
     final = candidate.role in ("final", "rival")
     learn, judged = (materials.whole_train, materials.val) if final else (materials.train, materials.search_val)
-    detector, config = start(candidate, recipe, learn, parent)
+    detector, config = start(candidate, recipe, learn, parent, as_released=as_released)
     settings = recipe.train_settings
-    if parent is not None:
+    if parent is not None and not _is_lit(candidate):
         settings = msgspec.structs.replace(settings, rate=settings.rate * CHILD_RATE)
     # a child and its parent's control see the same batches, and so do all finals of one seed
-    key = TrainKey(candidate.seed, candidate.parent or 0, f"{candidate.number}:{candidate.arch.id}:{candidate.steps}")
-    train(
-        detector,
-        lambda step: train_batch(
-            learn,
-            batch_size=settings.batch_size,
-            step=step,
-            seed=key.seed,
-            candidate=key.candidate,
-            augment=MILD if settings.augment else None,
-        ),
-        settings,
-        steps=candidate.steps,
-        key=key,
-        checkpoint=checkpoint,
-        on_step=on_step,
-    )
-    found = detect(detector, eval_batches(judged, batch_size=EVAL_BATCH))
-    scores = score(judged.annotations, found)
-    metrics = {name: value for name, value in scores.values.items() if value == value}
-    metrics |= {f"ap of {name}": value for name, value in scores.per_class.items() if value == value}
+    name = f"{_begun_as(candidate)}:{candidate.arch.id}:{candidate.steps}"
+    key = TrainKey(candidate.seed, candidate.parent or 0, name)
+
+    def learn_until(step: int | None) -> None:
+        train(
+            detector,
+            lambda step: train_batch(
+                learn,
+                batch_size=settings.batch_size,
+                step=step,
+                seed=key.seed,
+                candidate=key.candidate,
+                augment=MILD if settings.augment else None,
+            ),
+            settings,
+            steps=candidate.steps,
+            key=key,
+            checkpoint=checkpoint,
+            on_step=on_step,
+            until=step,
+        )
+
+    early: dict[str, float] = {}
+    if candidate.look is not None:
+
+        def look() -> dict[str, float]:
+            learn_until(candidate.look)
+            return measure(detector, judged, metric)
+
+        early = _looked_at(checkpoint, look)
+    learn_until(candidate.until)
+    metrics = measure(detector, judged, metric)
     spent = cost(candidate.arch, *input_size(materials.train.annotations, recipe.resize))
-    digest = save_model(weights, detector, msgspec.structs.replace(config, metrics=metrics))
+    digest = None
+    if candidate.until is None:  # else nobody starts from it
+        digest = save_model(weights, detector, msgspec.structs.replace(config, metrics=metrics))
     return Outcome(
         number=candidate.number,
         metrics=metrics,
+        early=early,
         judged_on="val" if final else "search-val",
         gmacs=spent.gmacs,
         params=spent.params,
-        weights=f"weights/{weights.name}",
+        weights=f"weights/{weights.name}" if digest else None,
         sha256=digest,
         seconds=time.monotonic() - began,
         peak_memory_mib=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
     )
 
 
+def measure(detector: nn.Module, judged: Pictures, metric: str = "ap") -> dict[str, float]:
+    """Return COCO's numbers and APs of classes, and `metric` if it is none of these; what is not a number is left
+    out."""
+    found = detect(detector, eval_batches(judged, batch_size=EVAL_BATCH))
+    scores = score(judged.annotations, found)
+    values = scores.values | {f"ap of {name}": value for name, value in scores.per_class.items()}
+    if metric == "lamr":
+        rates = ecp.score(judged.annotations, found)
+        values["lamr"] = rates.values[rates.main]
+    elif metric == "loss":
+        values["loss"] = _loss(detector, judged)
+    return {name: value for name, value in values.items() if math.isfinite(value)}
+
+
+@torch.no_grad()
+def _loss(detector: nn.Module, judged: Pictures) -> float:
+    """Return the loss of training, of a whole batch on average, on pictures that are not learned from."""
+    total, rng = 0.0, torch.Generator().manual_seed(0)
+    for batch in eval_batches(judged, batch_size=EVAL_BATCH):
+        terms = step_loss(detector, batch, rng, "fp32")
+        total += float(torch.stack(list(terms.values())).sum()) * len(batch.index)
+    return total / len(judged)
+
+
+def _looked_at(checkpoint: Path | None, look: Callable[[], dict[str, float]]) -> dict[str, float]:
+    """Return what `look` sees, or what it saw before an interruption: the training may have gone on since."""
+    seen = checkpoint.with_name("look.json") if checkpoint is not None else None
+    if seen is not None and seen.exists():
+        return msgspec.json.decode(seen.read_bytes(), type=dict[str, float])
+    metrics = look()
+    if seen is not None:
+        write_atomic(seen, msgspec.json.encode(metrics))
+    return metrics
+
+
+def _begun_as(candidate: Candidate) -> int:
+    """Return the number of the candidate that this training began as."""
+    return candidate.number if candidate.continues is None else candidate.continues
+
+
+def _is_lit(candidate: Candidate) -> bool:
+    """Whether it is a root that starts from a classifier."""
+    return candidate.role == "root" and candidate.parent is not None
+
+
 def start(
-    candidate: Candidate, recipe: Recipe, learn: Pictures, parent: ParentWeights | None
+    candidate: Candidate,
+    recipe: Recipe,
+    learn: Pictures,
+    parent: ParentWeights | None,
+    *,
+    as_released: bool = False,
 ) -> tuple[nn.Module, ModelConfig]:
     """Build a candidate's detector as it begins: fresh, or with its parent's weights."""
     config = ModelConfig(
@@ -135,12 +211,21 @@ def start(
     )
     if parent is None:
         return build(config, seed=candidate.seed).to(recipe.device), config
+    if _is_lit(candidate):
+        lit = ignited_backbone(parent.path, parent.sha256)
+        config = msgspec.structs.replace(config, projections=tuple(sorted(lit.projections)))
+        young = build(config, seed=candidate.seed)
+        cast(Backbone, young.backbone).load_state_dict(lit.state_dict())
+        return young.to(recipe.device), config
     old, _ = load_model(parent.path, digest=parent.sha256)
     backbone = cast(Backbone, old.backbone)
     from_where = origins(backbone.arch, candidate.moves)
-    kept = kept_projections(backbone, candidate.arch, from_where)
+    kept = kept_projections(backbone, candidate.arch, from_where) if not as_released else frozenset[int]()
     config = msgspec.structs.replace(config, projections=tuple(sorted(kept)))
-    young = build(config, seed=candidate.seed + candidate.number)
+    young = build(config, seed=candidate.seed + _begun_as(candidate))
+    if as_released:
+        inherit_as_released(cast(Backbone, young.backbone), backbone, from_where)
+        return young.to(recipe.device), config
     sample = next(eval_batches(learn, batch_size=EVAL_BATCH)).images
     inherit(young, old, from_where, pictures=sample)
     return young.to(recipe.device), config

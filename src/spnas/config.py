@@ -13,18 +13,25 @@ from spnas.arch.space import around, why_not
 from spnas.assess import Recipe, input_size
 from spnas.data.batches import Resize
 from spnas.data.choice import DataChoice
+from spnas.data.crops import object_crops
+from spnas.data.folders import open_folders
+from spnas.data.labelled import LabelledSet
 from spnas.data.records import Annotations
-from spnas.errors import UsageError
+from spnas.errors import DataError, UsageError
 from spnas.latency import LatencyTable
 from spnas.nets import settings as nets
 from spnas.nets.blocks import block_kind
 from spnas.nets.cost import cost
 from spnas.nets.memory import activation_mib
-from spnas.search.budget import Budget, Spent
-from spnas.search.history import CostOf
+from spnas.search.budget import Budget, CostOf, Spent
+from spnas.search.objective import BEYOND, Against, Objective, check_against, check_metric
 from spnas.search.rival import matched, scaled_resnet
-from spnas.search.settings import Plan, SearchSettings
+from spnas.search.rules import rules_of
+from spnas.search.settings import LAG, PHASES, RELEASED_PHASES, USUAL_PHASES, Plan, SearchSettings
+from spnas.shelf import nearest
 from spnas.train import settings as training
+from spnas.train.classify import CLASSIFY
+from spnas.train.settings import TrainSettings
 
 SEARCH_VAL_SHARE = 0.2
 ROOT_SHARE_OF_BUDGET = 0.6
@@ -34,15 +41,47 @@ DEFAULT_ROOT = {"small": "basic: 16x2 / 32x2 / 64x2 / 128x2", "standard": "r_111
 BASE_WIDTH = {"small": 16, "standard": 64}
 CPU_IMAGE_SIZE = 320
 QUICK = Plan(candidates=10, root_steps=600, child_steps=60, final_steps=800, finalists=1, seeds=2)
+START = "start.safetensors"
+
+
+class Ignition(msgspec.Struct, frozen=True, kw_only=True):
+    """How a study re-ignites: labelled pictures of `side` pixels from an image folder, or with no `path` crops of the
+    study's own objects; `fingerprint` is the folder's."""
+
+    path: str | None = None
+    fingerprint: str | None = None
+    side: int = 64
+    train_settings: TrainSettings = CLASSIFY
+
+    @property
+    def name(self) -> str:
+        """What the classifier is judged on, in words."""
+        return f"val of {Path(self.path).name}" if self.path else "crops of objects"
+
+
+class Wishes(msgspec.Struct, frozen=True, kw_only=True):
+    """What a user says about how much is to be trained; None leaves it to us.
+
+    hours: for the whole; not kept with a study, which may be given more of them.
+    """
+
+    hours: float | None = None
+    candidates: int | None = None
+    copies: int | None = None
+    steps: int | None = None
+    ignite_steps: int | None = None
+    seeds: int | None = None
+    stuck: int | None = None
 
 
 class StudySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A study; the same settings and the same data give the same ledger.
 
     latency: what milliseconds are told from, where the budget is in milliseconds.
+    start: SHA-256 of the weights that the root begins with, a copy of which is `START` in the study's folder.
     """
 
-    schema: int = 1
+    schema: int = 2
     data: DataChoice
     fingerprint: str
     recipe_name: str
@@ -50,6 +89,24 @@ class StudySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     search: SearchSettings
     search_val_share: float = SEARCH_VAL_SHARE
     latency: LatencyTable | None = None
+    wishes: Wishes = Wishes()
+    ignition: Ignition = Ignition()
+    start: str | None = None
+
+
+def labelled_for(learned: Annotations, ignition: Ignition, fingerprint: str) -> LabelledSet:
+    """Open the labelled pictures of a study's re-ignitions. Raises: DataError, also when they are not those of then.
+
+    learned: what the study's candidates learn from. fingerprint: of its data.
+    """
+    if ignition.path is None:
+        return object_crops(learned, fingerprint=fingerprint)
+    opened = open_folders(Path(ignition.path))
+    if ignition.fingerprint not in (None, opened.fingerprint):
+        raise DataError(
+            ignition.path, "", "data-changed", "is not what it was when the study began", "restore it, or begin anew"
+        )
+    return opened
 
 
 def recipe_name_for(name: str | None) -> str:
@@ -112,6 +169,12 @@ def search_settings(
     plan: Plan,
     seed: int,
     time: Callable[[Arch], float] | None = None,
+    preset: str = "plus",
+    without: tuple[str, ...] = (),
+    phases: tuple[str, ...] = USUAL_PHASES,
+    metric: str = "ap",
+    against: str | None = None,
+    lag: int = LAG,
 ) -> SearchSettings:
     """Settle where a search begins and what it may cost; `size` is the input's height and width in pixels.
 
@@ -119,7 +182,7 @@ def search_settings(
 
     Raises: UsageError when the root is over the budget, or no net is as small as that.
     """
-    memory = budget is not None and budget.mib is not None
+    memory = (budget is not None and budget.mib is not None) or against == "mib"
     cost_of: CostOf = partial(spend, size=size, milliseconds=time, memory=memory)
     arch = arch_of(root) if root else default_root(recipe_name, size, budget, cost_of)
     spent = cost_of(arch)
@@ -133,7 +196,39 @@ def search_settings(
     space = around(arch)
     if reason := why_not(arch, space):
         raise UsageError(f"the root {arch.text!r} cannot be searched from: {reason}")
-    return SearchSettings(root=arch, space=space, budget=budget, plan=plan, seed=seed)
+    chosen = check_against(against) if against else _weighed(budget)
+    bound = getattr(budget, chosen)
+    reference = float(bound if bound is not None else BEYOND * (getattr(spent, chosen) or 1.0))
+    return SearchSettings(
+        root=arch,
+        space=space,
+        budget=budget,
+        plan=plan,
+        preset=preset,
+        rules=rules_of(preset, without),
+        phases=phases,
+        objective=Objective(metric=check_metric(metric), against=chosen, reference=reference),
+        seed=seed,
+        lag=lag,
+    )
+
+
+def _weighed(budget: Budget) -> Against:
+    """Return the cost that a front is drawn against: what the budget bounds, GMACs where that is among it."""
+    bounds: tuple[Against, ...] = ("gmacs", "milliseconds", "mib", "params")
+    return next(name for name in bounds if getattr(budget, name) is not None)
+
+
+def check_phases(names: tuple[str, ...] | None, preset: str) -> tuple[str, ...]:
+    """Return phases in the order in which they run, the usual ones for None. Raises: UsageError for an unknown one."""
+    if names is None:
+        return RELEASED_PHASES if rules_of(preset).released else USUAL_PHASES
+    for name in names:
+        if name not in PHASES:
+            raise UsageError(f"--phases {name!r}: {nearest(name, PHASES)}")
+    if not names:
+        raise UsageError(f"--phases: name at least one of {', '.join(PHASES)}")
+    return tuple(name for name in PHASES if name in names)
 
 
 def default_root(recipe_name: str, size: tuple[int, int], budget: Budget | None, cost_of: CostOf) -> Arch:

@@ -21,8 +21,7 @@ from spnas.nets.pieces import Piece, Size, Stage, blocks_of, lay_out
 from spnas.nets.timing import Place, time_all
 from spnas.rng import rng
 from spnas.runs.files import write_atomic
-from spnas.search.budget import Budget
-from spnas.search.history import CostOf
+from spnas.search.budget import Budget, CostOf
 from spnas.search.solver import draw_step
 
 LARGEST_ERROR = 0.10

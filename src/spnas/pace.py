@@ -97,19 +97,34 @@ def _measure(arch: Arch, recipe: Recipe, pictures: Pictures) -> float:
     return times[len(times) // 4]  # low in the order: what else the machine is doing comes and goes
 
 
-def plan_for(hours: float, *, step_seconds: float, workers: int, pictures: int, batch_size: int, seeds: int) -> Plan:
+def plan_for(
+    hours: float,
+    *,
+    step_seconds: float,
+    workers: int,
+    pictures: int,
+    batch_size: int,
+    seeds: int,
+    lag: int = LAG,
+    phases: tuple[str, ...] = ("serial", "final"),
+    copies_share: float = 0.0,
+) -> Plan:
     """Return the plan that fits into `hours`: steps first, up to about 48 epochs a full training, then candidates.
+
+    copies_share: children of the parallel phase, if there is one, per child of the serial phase.
 
     Raises: UsageError when not even the smallest plan fits.
     """
     usable = hours * 3600 * USABLE / step_seconds  # steps, one after the other
-    at_once = min(workers, LAG)  # more candidates of a search are never in training together
+    at_once = min(workers, lag)  # more candidates of a search are never in training together
     longest = max(STEPS[0], LONGEST_EPOCHS * pictures / batch_size)
+    parallel = "parallel" in phases
+    in_a_row = _trainings_in_a_row(workers, seeds, nets=4 if parallel else 2) if "final" in phases else 1
+    per_candidate = CONTROLS * (1 + (copies_share if parallel else 0.0))
     best: Plan | None = None
     for full in STEPS:
         short = max(20, round(full / ROOT_PER_CHILD))
-        rest = usable - full * _trainings_in_a_row(workers, seeds)
-        candidates = int(rest * at_once / (CONTROLS * short))
+        candidates = int((usable - full * in_a_row) * at_once / (per_candidate * short))
         if candidates < LEAST_CANDIDATES or (best is not None and full > longest):
             break
         best = Plan(
@@ -121,15 +136,15 @@ def plan_for(hours: float, *, step_seconds: float, workers: int, pictures: int, 
             seeds=seeds,
         )
     if best is None:
-        least = STEPS[0] * _trainings_in_a_row(workers, seeds) + LEAST_CANDIDATES * CONTROLS * 20 / at_once
+        least = STEPS[0] * in_a_row + LEAST_CANDIDATES * per_candidate * 20 / at_once
         hours = least * step_seconds / (3600 * USABLE)
         raise UsageError(f"--hours is too short: the smallest search takes about {hours:.2g} hours on this machine")
     return best
 
 
-def _trainings_in_a_row(workers: int, seeds: int) -> int:
+def _trainings_in_a_row(workers: int, seeds: int, *, nets: int) -> int:
     """Return full trainings on the way from beginning to end: the root, then the finals, as many at once as can be."""
-    return 1 + math.ceil(2 * seeds / workers)
+    return 1 + math.ceil(nets * seeds / workers)
 
 
 def _round_down(candidates: int) -> int:

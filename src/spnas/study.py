@@ -5,6 +5,7 @@ candidate without an outcome is unfinished, whatever the reason, and is done aga
 """
 
 import time
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 
@@ -12,9 +13,9 @@ import msgspec
 
 from spnas.arch import Candidate, Outcome
 from spnas.errors import IntegrityError, ResourceError, UsageError
-from spnas.runs.executors import Executor, WorkerDied, WorkFailed
+from spnas.runs.executors import Executor, FileRef, WorkerDied, WorkFailed
 from spnas.runs.ledger import Ledger
-from spnas.search.history import History
+from spnas.search.archive import Archive, newest_that_counts
 
 SECONDS_BETWEEN_LOOKS = 0.5
 SECONDS_BETWEEN_HEARTBEATS = 5.0
@@ -29,46 +30,99 @@ _FAULTS_THAT_STOP: dict[str, type[ResourceError | IntegrityError | UsageError]] 
     "UsageError": UsageError,
 }
 
-Propose = Callable[[int, History], Candidate | None]
+Propose = Callable[[int, Archive], Candidate | None]
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True):
-    """What a worker is told: the candidate, and where its parent's weights lie in the study's folder."""
+    """What a worker is told: the candidate, and the weights that it starts from, in the study's folder; `files` are
+    all files that it needs."""
 
     candidate: Candidate
-    parent_weights: str | None = None
-    parent_sha256: str | None = None
+    weights: FileRef | None = None
+    files: tuple[FileRef, ...] = ()
+
+
+class Done(msgspec.Struct, frozen=True, kw_only=True):
+    """What a worker answers: the outcome, and all files that it made."""
+
+    outcome: Outcome
+    files: tuple[FileRef, ...] = ()
+
+
+class PhaseEnd(msgspec.Struct, frozen=True):
+    """Where a phase ended: the number of the first candidate after it."""
+
+    number: int
 
 
 class Study:
-    """The history of a study, kept in step with its ledger, and the time it took over all sittings."""
+    """Candidates, outcomes and archive of a study, kept in step with its ledger, and its time over all sittings.
 
-    def __init__(self, ledger: Ledger) -> None:
-        self.ledger = ledger
-        self.candidates = list(ledger.candidates())
+    start: weights in the study's folder that roots begin with.
+    """
+
+    def __init__(self, ledger: Ledger, archive: Archive, *, lag: int, start: FileRef | None = None) -> None:
+        self.ledger, self.archive, self.lag, self.start = ledger, archive, lag, start
+        self.candidates: list[Candidate] = []
         self.outcomes = dict(ledger.outcomes())
         self.earlier_seconds = ledger.elapsed_seconds()
+        notes = (ledger.notes(prefix, PhaseEnd) for prefix in ("phase ", "drained "))
+        self._ends = {end.number for found in notes for end in found.values()}
+        self._counted = 0  # outcomes below this number are in the archive
         self._began = self._beat = time.monotonic()
-
-    @property
-    def history(self) -> History:
-        """What a proposer may look at."""
-        return History(tuple(self.candidates), dict(self.outcomes))
+        for candidate in ledger.candidates():
+            self._count_for(candidate.number)
+            self._see(candidate)
 
     @property
     def seconds(self) -> float:
         """Time spent on this study, over all sittings."""
         return self.earlier_seconds + time.monotonic() - self._began
 
+    def is_over(self, phase: str) -> bool:
+        """Whether a phase came to its end."""
+        return self.ledger.noted(f"phase {phase}", PhaseEnd) is not None
+
+    def end(self, phase: str) -> None:
+        """Put on record that a phase is over; all its outcomes count for what comes next."""
+        number = len(self.candidates)
+        self.ledger.note(f"phase {phase}", PhaseEnd(number))
+        self._ends.add(number)
+        self._count_for(number)
+
+    def drain(self) -> bool:
+        """Let all outcomes count for the next candidate, where a proposer had nothing to propose without them; say
+        whether there were any."""
+        number = len(self.candidates)
+        if self._counted == number:
+            return False
+        self.ledger.note(f"drained {number}", PhaseEnd(number))
+        self._ends.add(number)
+        return self._count_for(number)
+
+    def ready(self) -> bool:
+        """Whether all outcomes are there that the next candidate has to be proposed from; they count from then on."""
+        return self._count_for(len(self.candidates))
+
     def propose(self, candidate: Candidate) -> None:
         """Put a new candidate on record."""
         self.ledger.propose(candidate)
-        self.candidates.append(candidate)
+        self._see(candidate)
 
     def record(self, outcome: Outcome) -> None:
         """Put an outcome on record."""
         self.ledger.record(outcome)
         self.outcomes[outcome.number] = outcome
+
+    def job(self, candidate: Candidate) -> bytes:
+        """Return what a worker is told about `candidate`."""
+        weights = self.start if candidate.role == "root" else None
+        if candidate.parent is not None:
+            parent = self.outcomes[candidate.parent]
+            weights = FileRef(parent.weights, parent.sha256) if parent.weights and parent.sha256 else None
+        return msgspec.json.encode(
+            Job(candidate=candidate, weights=weights, files=() if weights is None else (weights,))
+        )
 
     def heartbeat(self, *, now: bool = False) -> None:
         """Add to the time on record, every few seconds."""
@@ -77,18 +131,33 @@ class Study:
             self.ledger.add_elapsed(moment - self._beat)
             self._beat = moment
 
+    def _see(self, candidate: Candidate) -> None:
+        self.candidates.append(candidate)
+        self.archive.see(candidate)
+
+    def _count_for(self, number: int) -> bool:
+        """Take outcomes into the archive, in order, as far as candidate `number` may know them; say whether all are
+        there."""
+        known = number if number in self._ends else newest_that_counts(number, self.lag) + 1
+        while self._counted < min(known, len(self.candidates)):
+            outcome = self.outcomes.get(self._counted)
+            if outcome is None:
+                return False
+            self.archive.learn(outcome)
+            self._counted += 1
+        return True
+
 
 def run_phase(
     study: Study,
     executor: Executor,
     propose: Propose,
     *,
-    lag: int,
     workers: int,
     out_of_time: Callable[[], bool] = lambda: False,
     watch: Callable[[list[Candidate]], None] = lambda _running: None,
 ) -> None:
-    """Run one phase to its end: until `propose` returns None, or no time is left for a further candidate.
+    """Run one phase to its end: until `propose` returns None although all outcomes count, or no time is left.
 
     watch: told twice a second what is being worked on.
 
@@ -98,60 +167,59 @@ def run_phase(
     all else that goes wrong in a candidate is an outcome with a reason.
     """
     running: dict[Future[bytes], Candidate] = {}
-    unfinished = [c for c in study.candidates if c.number not in study.outcomes]
+    unfinished = deque(c for c in study.candidates if c.number not in study.outcomes)
     died: set[int] = set()
-    over = False
+    done: set[Future[bytes]] = set()
+    over = late = False
     while True:
-        while len(running) < workers:
-            candidate = unfinished.pop(0) if unfinished else None
-            if candidate is None and not over:
-                candidate, over = _next(study, propose, lag, out_of_time)
-            if candidate is None:
-                break
-            running[executor.submit(_job(study, candidate))] = candidate
+        fresh, stop = list[Candidate](), list[Exception]()
+        with study.ledger.batch():  # what came in, and what follows from it, in one write
+            for future in done:
+                finished = running.pop(future)
+                if isinstance(future.exception(), WorkerDied) and finished.number not in died:
+                    died.add(finished.number)
+                    fresh.append(finished)
+                    continue
+                try:
+                    study.record(_outcome(future, finished))
+                except (ResourceError, IntegrityError, UsageError) as fault:
+                    stop.append(fault)
+            while not stop and len(running) + len(fresh) < workers:
+                candidate = unfinished.popleft() if unfinished else None
+                if candidate is None and not over:
+                    late = study.ready() and out_of_time()
+                    candidate, over = (None, True) if late else _next(study, propose)
+                if candidate is None:
+                    break
+                fresh.append(candidate)
+        if stop:
+            raise stop[0]
+        for candidate in fresh:
+            running[executor.submit(study.job(candidate))] = candidate
         if not running:
-            return
+            if late or not study.drain():
+                return
+            over, done = False, set()
+            continue
         done, _ = wait(running, timeout=SECONDS_BETWEEN_LOOKS, return_when=FIRST_COMPLETED)
-        for future in done:
-            candidate = running.pop(future)
-            if isinstance(future.exception(), WorkerDied) and candidate.number not in died:
-                died.add(candidate.number)
-                running[executor.submit(_job(study, candidate))] = candidate
-            else:
-                study.record(_outcome(future, candidate))
         study.heartbeat()
-        watch(list(running.values()))
+        watch([candidate for future, candidate in running.items() if future not in done])
 
 
-def _next(study: Study, propose: Propose, lag: int, out_of_time: Callable[[], bool]) -> tuple[Candidate | None, bool]:
-    """Return the next candidate, if one can be proposed now, and whether the phase is over."""
-    number, history = len(study.candidates), study.history
-    if not history.ready_for(number, lag):
+def _next(study: Study, propose: Propose) -> tuple[Candidate | None, bool]:
+    """Return the next candidate, if one can be proposed now, and whether there is none to come."""
+    if not study.ready():
         return None, False
-    if out_of_time():
-        return None, True
-    candidate = propose(number, history)
-    if candidate is None:
-        return None, True
-    study.propose(candidate)
-    return candidate, False
-
-
-def _job(study: Study, candidate: Candidate) -> bytes:
-    parent = study.outcomes[candidate.parent] if candidate.parent is not None else None
-    return msgspec.json.encode(
-        Job(
-            candidate=candidate,
-            parent_weights=parent.weights if parent else None,
-            parent_sha256=parent.sha256 if parent else None,
-        )
-    )
+    candidate = propose(len(study.candidates), study.archive)
+    if candidate is not None:
+        study.propose(candidate)
+    return candidate, candidate is None
 
 
 def _outcome(future: Future[bytes], candidate: Candidate) -> Outcome:
     """Read what a worker sent back; what went wrong becomes an outcome with its reason."""
     try:
-        return msgspec.json.decode(future.result(), type=Outcome)
+        return msgspec.json.decode(future.result(), type=Done).outcome
     except WorkFailed as fault:
         if stop := _FAULTS_THAT_STOP.get(fault.kind):
             raise stop(str(fault)) from None

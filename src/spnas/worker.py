@@ -3,18 +3,25 @@
 import shutil
 import time
 from collections.abc import Callable
+from functools import cache, partial
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
+from spnas.arch import Candidate, Outcome
 from spnas.assess import Materials, ParentWeights, assess, threads
-from spnas.config import StudySettings
+from spnas.config import StudySettings, labelled_for
 from spnas.data.batches import Pictures
 from spnas.data.open import open_choice
-from spnas.data.records import DataSet
+from spnas.data.records import Annotations, DataSet
 from spnas.data.split import carve
+from spnas.data.squares import SquareSet, squares_of
+from spnas.nets.cost import cost
+from spnas.reignite import reignite
+from spnas.runs.executors import FileRef
 from spnas.runs.folder import RunFolder
-from spnas.study import Job
+from spnas.study import Done, Job
 
 SECONDS_BETWEEN_SIGNS = 1.0
 
@@ -35,26 +42,72 @@ def make_work(folder: str) -> Callable[[bytes], bytes]:
     threads(1)
     data = open_choice(settings.data)
     materials = materials_for(data, settings)
+    squares = cache(partial(squares_for, materials.train.annotations, settings))
 
     def work(job: bytes) -> bytes:
         task = msgspec.json.decode(job, type=Job)
-        candidate = task.candidate
-        parent = None
-        if task.parent_weights and task.parent_sha256:
-            parent = ParentWeights(run.path_of(task.parent_weights), task.parent_sha256)
-        outcome = assess(
-            candidate,
-            settings.recipe,
-            materials,
-            parent=parent,
-            weights=run.weights(candidate.number),
-            checkpoint=run.checkpoint(candidate.number) / "training.safetensors",
-            on_step=_sign(run, candidate.number, candidate.steps),
-        )
-        shutil.rmtree(run.checkpoint(candidate.number), ignore_errors=True)  # the weights are in place
-        return msgspec.json.encode(outcome)
+        candidate, weights = task.candidate, task.weights
+        parent = ParentWeights(run.path_of(weights.name), weights.sha256) if weights else None
+        progress = run.checkpoint(candidate.number if candidate.continues is None else candidate.continues)
+        told: Any = {"checkpoint": progress / "training.safetensors", "on_step": _sign(run, candidate)}
+        if candidate.role == "reignite":
+            outcome = ignite(candidate, settings, squares(), parent, run.weights(candidate.number), **told)
+        else:
+            outcome = assess(
+                candidate,
+                settings.recipe,
+                materials,
+                parent=parent,
+                weights=run.weights(candidate.number),
+                metric=settings.search.objective.metric,
+                as_released=settings.search.rules.released,
+                **told,
+            )
+        if candidate.until is None:
+            shutil.rmtree(progress, ignore_errors=True)  # the weights are in place
+        made = (FileRef(outcome.weights, outcome.sha256),) if outcome.weights and outcome.sha256 else ()
+        return msgspec.json.encode(Done(outcome=outcome, files=made))
 
     return work
+
+
+def ignite(
+    candidate: Candidate,
+    settings: StudySettings,
+    data: SquareSet,
+    parent: ParentWeights | None,
+    weights: Path,
+    **told: Any,
+) -> Outcome:
+    """Train a backbone as a classifier; its errors are the outcome's metrics."""
+    ignition = settings.ignition
+    lit = reignite(
+        candidate.arch,
+        weights_from=parent,
+        data=data,
+        steps=candidate.steps,
+        settings=ignition.train_settings,
+        seed=candidate.seed,
+        weights=weights,
+        device=settings.recipe.device,
+        **told,
+    )
+    return Outcome(
+        number=candidate.number,
+        metrics=lit.metrics,
+        judged_on=ignition.name,
+        gmacs=cost(candidate.arch, ignition.side, ignition.side).gmacs,
+        params=lit.params,
+        weights=f"weights/{weights.name}",
+        sha256=lit.sha256,
+        seconds=lit.seconds,
+        peak_memory_mib=lit.peak_memory_mib,
+    )
+
+
+def squares_for(learned: Annotations, settings: StudySettings) -> SquareSet:
+    """Open the labelled pictures of a study's re-ignitions: a folder of classes, or crops of its own objects."""
+    return squares_of(labelled_for(learned, settings.ignition, settings.fingerprint), settings.ignition.side)
 
 
 def materials_for(data: DataSet, settings: StudySettings) -> Materials:
@@ -69,7 +122,8 @@ def materials_for(data: DataSet, settings: StudySettings) -> Materials:
     )
 
 
-def _sign(run: RunFolder, number: int, steps: int) -> Callable[[int, dict[str, float]], None]:
+def _sign(run: RunFolder, candidate: Candidate) -> Callable[[int, dict[str, float]], None]:
+    number, steps = candidate.number, candidate.steps
     path = sign_path(run, number)
     path.parent.mkdir(parents=True, exist_ok=True)
     shown = 0.0

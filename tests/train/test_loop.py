@@ -5,6 +5,7 @@ from pathlib import Path
 import msgspec
 import pytest
 import torch
+from safetensors import safe_open
 from torch import nn
 
 from spnas.data.batches import Batch
@@ -60,6 +61,48 @@ def test_an_interrupted_training_goes_on_bit_for_bit(
     train(fresh, counted, settings, steps=6, key=KEY, checkpoint=checkpoint)
     assert asked == [4, 5]
     assert same(fresh, whole)
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
+def test_a_training_in_parts_ends_as_one_in_one_go(
+    detector: nn.Module, batch_of: Callable[[int], Batch], tmp_path: Path, optimizer: str
+) -> None:
+    settings = msgspec.structs.replace(SETTINGS, optimizer=optimizer)
+    whole, checkpoint, rates = copy.deepcopy(detector), tmp_path / "training.safetensors", []
+    train(whole, batch_of, settings, steps=6, key=KEY)
+    for until in (2, 2, 5, None):
+        asked: list[int] = []
+        part = copy.deepcopy(detector)
+        train(
+            part,
+            lambda step, asked=asked: asked.append(step) or batch_of(step),  # type: ignore[misc, func-returns-value]
+            settings,
+            steps=6,
+            key=KEY,
+            checkpoint=checkpoint,
+            until=until,
+        )
+        rates.append(asked)
+        assert same(part, whole) is (until is None)
+    assert rates == [[0, 1], [], [2, 3, 4], [5]]
+
+
+def test_the_schedule_of_a_part_is_that_of_the_whole_and_its_weights_are_the_averaged_ones(
+    detector: nn.Module, batch_of: Callable[[int], Batch], tmp_path: Path
+) -> None:
+    twin, short = copy.deepcopy(detector), copy.deepcopy(detector)
+    checkpoint = tmp_path / "training.safetensors"
+    train(detector, batch_of, SETTINGS, steps=6, key=KEY, checkpoint=checkpoint, until=3)
+    train(short, batch_of, SETTINGS, steps=3, key=KEY)
+    assert not same(detector, short)
+    train(twin, batch_of, SETTINGS, steps=6, key=KEY, until=3)  # without a checkpoint as well
+    assert same(detector, twin)
+    with safe_open(checkpoint, framework="pt") as file:
+        kept = {n: file.get_tensor(n) for n in file.keys()}  # noqa: SIM118 - not a mapping
+    name = "head.scores.weight"
+    assert torch.equal(kept[f"average.{name}"], detector.state_dict()[name])
+    assert not torch.equal(kept[f"module.{name}"], detector.state_dict()[name])
+    assert not detector.training
 
 
 def test_a_checkpoint_of_another_training_is_not_used(

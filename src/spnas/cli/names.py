@@ -10,7 +10,10 @@ from spnas.errors import UsageError
 
 def list_(
     kind: Annotated[
-        str, typer.Argument(help="archs, blocks, detectors, formats, metrics, recipes, executors")
+        str,
+        typer.Argument(
+            help="archs, blocks, detectors, executors, formats, metrics, objectives, parts, phases, presets, recipes"
+        ),
     ] = "archs",
     json: Json = False,
 ) -> None:

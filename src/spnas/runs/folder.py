@@ -14,7 +14,7 @@ from spnas.runs.lock import hold
 
 KIND = "spnas study"
 SCHEMA = 1
-_BEFORE_SETTINGS = {"lock", "ledger.sqlite", "ledger.sqlite-journal", "log.jsonl"}
+_BEFORE_SETTINGS = {"lock", "ledger.sqlite", "ledger.sqlite-journal", "start.safetensors"}
 
 
 class _Label(msgspec.Struct, frozen=True):
@@ -54,17 +54,9 @@ class RunFolder:
         return self.root / "report.html"
 
     @property
-    def log(self) -> Path:
-        return self.root / "log.jsonl"
-
-    @property
     def best(self) -> Path:
         """The bundle that a user takes away."""
         return self.root / "best"
-
-    @property
-    def predictions(self) -> Path:
-        return self.root / "predictions"
 
     def weights(self, number: int) -> Path:
         """The weights a candidate ended with."""
@@ -73,10 +65,6 @@ class RunFolder:
     def checkpoint(self, number: int) -> Path:
         """The folder from which the training of a candidate goes on after an interruption."""
         return self.root / "checkpoints" / f"{number:05d}"
-
-    def name_of(self, path: Path) -> str:
-        """Return the name by which records speak of a file in the study."""
-        return path.relative_to(self.root).as_posix()
 
     def path_of(self, name: str) -> Path:
         """Return the path of a file that a record speaks of.

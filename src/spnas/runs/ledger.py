@@ -30,6 +30,7 @@ class Ledger:
     def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
         self.path = path
         self._connection = connection
+        self._batched = False
 
     @classmethod
     def open(cls, path: Path, *, read_only: bool = False) -> "Ledger":
@@ -93,6 +94,11 @@ class Ledger:
         with sqlite_faults_named(self.path):
             body = self._body("note", name)
         return None if body is None else self._decode("note", name, body, type)
+
+    def notes(self, prefix: str, type: type[T]) -> dict[str, T]:
+        """Return all notes whose name begins with `prefix`, by what follows it."""
+        found = [(name, body) for name, body in self._bodies("note") if name.startswith(prefix)]
+        return {name.removeprefix(prefix): self._decode("note", name, body, type) for name, body in found}
 
     def candidates(self) -> list[Candidate]:
         """Return all candidates in the order of their numbers."""
@@ -220,7 +226,23 @@ class Ledger:
         return float(row[0])
 
     @contextlib.contextmanager
+    def batch(self) -> Iterator[None]:
+        """Write all that is added inside the block at its end, in one go: all of it is there after a crash, or none.
+
+        When the block raises, none of it is.
+        """
+        with self._writing():
+            self._batched = True
+            try:
+                yield
+            finally:
+                self._batched = False
+
+    @contextlib.contextmanager
     def _writing(self) -> Iterator[None]:
+        if self._batched:
+            yield
+            return
         with sqlite_faults_named(self.path):
             self._connection.execute("BEGIN IMMEDIATE")
             try:

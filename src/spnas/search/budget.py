@@ -1,9 +1,11 @@
 """What a backbone costs, and what it may cost."""
 
 import re
+from collections.abc import Callable
 
 import msgspec
 
+from spnas.arch import Arch
 from spnas.errors import UsageError
 
 BAND_LOW = 0.9  # a net that uses less than this of its budget wastes it
@@ -35,6 +37,9 @@ class Spent(msgspec.Struct, frozen=True, kw_only=True):
 
     def __str__(self) -> str:
         return ", ".join(_written(self.gmacs, self.params, self.milliseconds, self.mib))
+
+
+CostOf = Callable[[Arch], Spent]
 
 
 class Budget(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,71 +1,65 @@
-"""Fitness told apart from mere further training, and the front of fitness against cost."""
+"""The front of fitness against cost, kept up to date point by point, and its hypervolume."""
 
-from collections.abc import Callable
+from bisect import bisect_left, bisect_right
 from typing import NamedTuple
-
-from spnas.arch import Arch
-from spnas.search.budget import Budget
-from spnas.search.history import CostOf, History
 
 
 class Point(NamedTuple):
-    """A trained candidate: cost in whatever unit the budget has."""
+    """A trained candidate: how good it is, and its cost in the units of the objective."""
 
     number: int
     fitness: float
     cost: float
 
 
-def gain(history: History, number: int) -> float | None:
-    """Return by how much AP a child beats its parent trained on for as many steps; None while that is not known."""
-    child = history.candidates[number]
-    control = history.control_of(child.parent) if child.parent is not None else None
-    outcome, reference = history.outcomes.get(number), history.outcomes.get(control.number) if control else None
-    if child.role != "child" or not outcome or not reference or outcome.failure or reference.failure:
-        return None
-    return outcome.metrics["ap"] - reference.metrics["ap"]
+class Front:
+    """The points that no other beats in both fitness and cost.
 
-
-def fitness(history: History) -> dict[int, float]:
-    """Return the fitness of root and children: AP of the root, then the gains along the line of descent.
-
-    A child trains on from its parent's weights, so its AP would grow with the length of its line even if no move did
-    anything; adding up gains over the parents' controls takes that away (a move that does nothing has gain 0).
+    hypervolume: the area that the front dominates, from fitness 0 and cost `reference` on. Adding a point takes
+    time by the logarithm of the front's length, but for the points that it drives out.
     """
-    found: dict[int, float] = {}
-    for candidate in history.candidates:  # parents come before their children
-        outcome = history.outcomes.get(candidate.number)
-        if not outcome or outcome.failure:
-            continue
-        if candidate.role == "root":
-            found[candidate.number] = outcome.metrics["ap"]
-        elif candidate.role == "child" and candidate.parent in found:
-            gained = gain(history, candidate.number)
-            if gained is not None:
-                found[candidate.number] = found[candidate.parent] + gained
-    return found
 
+    def __init__(self, reference: float) -> None:
+        self.reference = reference
+        self.hypervolume = 0.0
+        self._costs: list[float] = []
+        self._points: list[Point] = []  # by rising cost, and so by rising fitness
 
-def front(points: list[Point]) -> list[Point]:
-    """Return the points that no other beats in both fitness and cost, by falling fitness."""
-    kept: list[Point] = []
-    for point in sorted(points, key=lambda p: (p.cost, -p.fitness, p.number)):
-        if not kept or point.fitness > kept[-1].fitness:
-            kept.append(point)
-    return kept[::-1]
+    def __len__(self) -> int:
+        return len(self._points)
 
+    def add(self, point: Point) -> bool:
+        """Take a point in, and say whether it is on the front; of two equal ones the first stays."""
+        place = bisect_right(self._costs, point.cost)
+        if place and self._points[place - 1].fitness >= point.fitness:
+            return False
+        first = bisect_left(self._costs, point.cost, hi=place)
+        last = first
+        while last < len(self._points) and self._points[last].fitness <= point.fitness:
+            last += 1
+        self.hypervolume += self._gained(point, first, last)
+        self._costs[first:last] = [point.cost]
+        self._points[first:last] = [point]
+        return True
 
-def points(history: History, price: Callable[[Arch], float] | None = None) -> list[Point]:
-    """Return every candidate with a fitness; cost in GMACs as they were recorded, or by `price`."""
-    return [
-        Point(n, value, price(history.candidates[n].arch) if price else history.outcomes[n].gmacs)
-        for n, value in fitness(history).items()
-    ]
+    def points(self) -> list[Point]:
+        """Return the points by falling fitness."""
+        return self._points[::-1]
 
+    def beats(self, cost: float) -> float:
+        """Return the highest fitness on the front at no more than `cost`; -inf where there is none."""
+        place = bisect_right(self._costs, cost)
+        return self._points[place - 1].fitness if place else float("-inf")
 
-def price_of(budget: Budget, cost: CostOf) -> Callable[[Arch], float] | None:
-    """Return what the front is drawn against: milliseconds or memory where the budget bounds them, else None, which
-    stands for GMACs."""
-    if budget.milliseconds is None and budget.mib is None:
-        return None
-    return lambda arch: budget.share(cost(arch))
+    def _gained(self, point: Point, first: int, last: int) -> float:
+        """Return the area that is dominated by `point` alone; points `first` to `last` are those it drives out."""
+        area, low = 0.0, max(0.0, self._points[first - 1].fitness) if first else 0.0
+        begin = point.cost
+        for beaten in self._points[first:last]:
+            area += self._strip(begin, beaten.cost, max(low, 0.0), point.fitness)
+            begin, low = beaten.cost, max(low, beaten.fitness)
+        end = self._costs[last] if last < len(self._costs) else self.reference
+        return area + self._strip(begin, end, low, point.fitness)
+
+    def _strip(self, begin: float, end: float, low: float, high: float) -> float:
+        return max(0.0, min(end, self.reference) - begin) * max(0.0, high - low)

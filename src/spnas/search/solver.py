@@ -13,8 +13,7 @@ import numpy as np
 from spnas.arch import Arch, Move, Space
 from spnas.arch.move import SERIAL, SHRINKING, apply, neighbours
 from spnas.arch.space import why_not
-from spnas.search.budget import BAND_LOW, Budget
-from spnas.search.history import CostOf
+from spnas.search.budget import BAND_LOW, Budget, CostOf
 
 BOTH_WAYS = SERIAL + SHRINKING
 KEPT_PARENTS = 1024

@@ -5,6 +5,8 @@ import statistics
 
 import msgspec
 
+from spnas.search.objective import METRICS
+
 CONFIDENCE = 0.95
 # two-sided 95 % quantiles of Student's t for 1, 2, ... degrees of freedom
 T_QUANTILES = (
@@ -18,7 +20,7 @@ LEARNED = 0.02  # AP below which a detector has not learned to detect
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     """Finalist against rival on val: AP per seed, difference of the means and its 95 % interval (None for one seed)."""
 
-    finalist: int
+    finalist: int | None
     finalist_ap: tuple[float, ...]
     rival_ap: tuple[float, ...]
     difference: float
@@ -32,7 +34,26 @@ def t_quantile(degrees: int) -> float:
     return T_QUANTILES[degrees - 1] if degrees <= len(T_QUANTILES) else T_BEYOND
 
 
-def judge(finalist: int, finalist_ap: list[float], rival_ap: list[float], others: list[list[float]]) -> Verdict:
+class Sides(msgspec.Struct, frozen=True, kw_only=True):
+    """What two sides of a verdict are called: what is asked whether it paid, its rival, and the rival's short name."""
+
+    what: str = "search"
+    against: str = "the equal-cost ResNet"
+    rival: str = "ResNet"
+    metric: str = "ap"
+
+
+SEARCH = Sides()
+COPIES = Sides(what="parallel phase", against="a serial net of equal cost", rival="serial net")
+
+
+def judge(
+    finalist: int | None,
+    finalist_ap: list[float],
+    rival_ap: list[float],
+    others: list[list[float]],
+    sides: Sides = SEARCH,
+) -> Verdict:
     """Compare finalist and rival; `others`, APs of further finalists over seeds, help to estimate the spread.
 
     The spread over seeds is pooled over all nets that were trained in the final phase (Student's t interval).
@@ -44,8 +65,10 @@ def judge(finalist: int, finalist_ap: list[float], rival_ap: list[float], others
     if degrees and len(finalist_ap) > 1 and len(rival_ap) > 1:
         variance = sum(statistics.variance(g) * (len(g) - 1) for g in groups) / degrees
         half_width = t_quantile(degrees) * math.sqrt(variance * (1 / len(finalist_ap) + 1 / len(rival_ap)))
-    learned = max(statistics.fmean(finalist_ap), statistics.fmean(rival_ap)) >= LEARNED
-    paid = None if half_width is None or abs(difference) <= half_width or not learned else difference > 0
+    less = METRICS[sides.metric][0] is False
+    learned = less or max(statistics.fmean(finalist_ap), statistics.fmean(rival_ap)) >= LEARNED
+    better = difference < 0 if less else difference > 0
+    paid = None if half_width is None or abs(difference) <= half_width or not learned else better
     return Verdict(
         finalist=finalist,
         finalist_ap=tuple(finalist_ap),
@@ -53,19 +76,30 @@ def judge(finalist: int, finalist_ap: list[float], rival_ap: list[float], others
         difference=difference,
         half_width=half_width,
         paid=paid,
-        sentence=_sentence(statistics.fmean(finalist_ap), statistics.fmean(rival_ap), difference, half_width, paid),
+        sentence=_sentence(
+            statistics.fmean(finalist_ap), statistics.fmean(rival_ap), difference, half_width, paid, learned, sides
+        ),
     )
 
 
-def _sentence(ours: float, rival: float, difference: float, half_width: float | None, paid: bool | None) -> str:
-    numbers = f"AP {ours:.3f} against {rival:.3f} of the equal-cost ResNet, difference {difference:+.3f}"
-    if max(ours, rival) < LEARNED:
+def _sentence(
+    ours: float,
+    rival: float,
+    difference: float,
+    half_width: float | None,
+    paid: bool | None,
+    learned: bool,
+    sides: Sides,
+) -> str:
+    name = sides.metric.upper().replace("_SMALL", "_S").replace("_MEDIUM", "_M").replace("_LARGE", "_L")
+    numbers = f"{name} {ours:.3f} against {rival:.3f} of {sides.against}, difference {difference:+.3f}"
+    if not learned:
         return f"Not known: neither net has learned to detect, {numbers}; train for longer (--steps, --hours)."
     if half_width is None:
         return f"Not known: {numbers}, from one seed each, which says nothing about the spread."
     numbers += f" (95 % interval {difference - half_width:+.3f} to {difference + half_width:+.3f})"
     if paid is None:
-        return f"The search did not pay, as far as can be told: {numbers}; the difference is within the noise."
+        return f"The {sides.what} did not pay, as far as can be told: {numbers}; the difference is within the noise."
     if paid:
-        return f"The search paid: {numbers}."
-    return f"The search did not pay: {numbers}; the ResNet is better."
+        return f"The {sides.what} paid: {numbers}."
+    return f"The {sides.what} did not pay: {numbers}; the {sides.rival} is better."

@@ -11,9 +11,24 @@ from spnas.nets import blocks, detectors
 from spnas.nets.cost import cost
 from spnas.nets.settings import PRESETS
 from spnas.runs import executors
+from spnas.search import rules
+from spnas.search.objective import METRICS
+from spnas.search.settings import PHASES
 from spnas.shelf import members
 
-Kind = Literal["archs", "blocks", "detectors", "formats", "metrics", "recipes", "executors"]
+Kind = Literal[
+    "archs",
+    "blocks",
+    "detectors",
+    "formats",
+    "metrics",
+    "recipes",
+    "presets",
+    "parts",
+    "objectives",
+    "phases",
+    "executors",
+]
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -36,12 +51,21 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     remark: str = ""
 
 
+_NAMES: dict[str, tuple[str, ...]] = {
+    "recipes": tuple(PRESETS),
+    "presets": tuple(rules.PRESETS),
+    "parts": rules.PARTS,
+    "objectives": tuple(METRICS),
+    "phases": PHASES,
+}
+
+
 def catalogue(kind: Kind = "archs") -> list[Entry]:
     """Return everything of this kind that has a name."""
     if kind == "archs":
         return [_backbone(name) for name in PUBLISHED]
-    if kind == "recipes":
-        return [Entry(name=name) for name in PRESETS]
+    if names := _NAMES.get(kind):
+        return [Entry(name=name) for name in names]
     shelf = {
         "blocks": blocks,
         "detectors": detectors,

@@ -11,9 +11,11 @@ from spnas.train.weights import load_model, write_bundle
 
 
 def finish(folder: RunFolder, study: Study, told: Told, talk: Talk) -> int | None:
-    """Write `best/` and `report.html`; return the number of the best detector, None when no final succeeded."""
-    finals = [c for c in study.candidates if c.role in ("final", "rival") and _succeeded(study, c)]
-    best = max(finals, key=lambda c: (study.outcomes[c.number].metrics["ap"], -c.number), default=None)
+    """Write `best/` and `report.html`; return the number of the best detector, None when there is none.
+
+    It is the best final; where the search has no final phase, the fittest net of the search.
+    """
+    best = _best(study, told)
     if best is not None and not _published(folder, study.outcomes[best.number]):
         outcome = study.outcomes[best.number]
         detector, config = load_model(folder.path_of(str(outcome.weights)), digest=outcome.sha256)
@@ -21,6 +23,17 @@ def finish(folder: RunFolder, study: Study, told: Told, talk: Talk) -> int | Non
     talk.say("writing the report")
     write_atomic(folder.report, write_report(study_page(folder, study, told)))
     return best.number if best else None
+
+
+def _best(study: Study, told: Told) -> Candidate | None:
+    if "final" not in told.settings.search.phases:
+        fittest = told.finalists.nets[0].candidate
+        return None if fittest is None else study.candidates[fittest]
+    objective = told.settings.search.objective
+    finals = [c for c in study.candidates if c.role in ("final", "rival") and _succeeded(study, c)]
+    return max(
+        finals, key=lambda c: (objective.value(study.outcomes[c.number].metrics) or 0.0, -c.number), default=None
+    )
 
 
 def _published(folder: RunFolder, outcome: Outcome) -> bool:

@@ -14,8 +14,7 @@ from spnas.data.records import DataSet
 from spnas.nets.cost import cost
 from spnas.report import records
 from spnas.runs.folder import RunFolder
-from spnas.search.front import fitness, front, gain, points
-from spnas.search.history import History
+from spnas.search.finalists import Finalists
 from spnas.search.verdict import Verdict, t_quantile
 from spnas.study import Study
 from spnas.talk import duration
@@ -29,8 +28,8 @@ class Told(msgspec.Struct, frozen=True, kw_only=True):
     settings: StudySettings
     data: DataSet
     verdict: Verdict | None
-    chosen: list[int]
-    rival: Arch
+    copies: Verdict | None
+    finalists: Finalists
     milliseconds: dict[str, float] = {}  # whole nets by their notation, timed where the budget is in milliseconds
 
 
@@ -48,9 +47,9 @@ def study_page(folder: RunFolder, study: Study, told: Told) -> records.StudyPage
         if settings.search.budget.gmacs
         else None,
         candidates=_candidates(study),
-        winner=told.chosen[0],
+        winner=told.finalists.nets[0].candidate,
         finals=finals,
-        archs=_archs(study, told, size),
+        archs=_archs(told, size),
         by_class=_by_class(study, told),
         classes=data.val.classes,
         pictures=gallery(folder, data.val, settings.recipe, _shown(study, told)),
@@ -61,7 +60,7 @@ def study_page(folder: RunFolder, study: Study, told: Told) -> records.StudyPage
         ),
         settings=_setting_facts(settings, size),
         run=(
-            *_times(study, told),
+            *_times(told),
             records.Fact("time", duration(study.seconds), "over all sittings"),
             records.Fact("machine", f"{platform.machine()}, {platform.system()}, {settings.recipe.device}"),
             records.Fact(
@@ -72,34 +71,36 @@ def study_page(folder: RunFolder, study: Study, told: Told) -> records.StudyPage
     )
 
 
-def _searched(study: Study) -> History:
-    return History(tuple(c for c in study.candidates if c.role not in ("final", "rival")), study.outcomes)
+NAMES = {"found": "searched", "copies": "searched, best with copies", "depth": "serial net of equal cost"}
 
 
 def _candidates(study: Study) -> tuple[records.CandidateRow, ...]:
-    history = _searched(study)
-    value = fitness(history)
-    on_front = {p.number for p in front(points(history))}
+    """Return what was trained to the end in the search, classifiers not counted."""
+    archive = study.archive
+    on_front = {p.number for p in archive.front.points()}
     return tuple(
         records.CandidateRow(
             candidate=c,
             outcome=study.outcomes.get(c.number),
-            fitness=value.get(c.number),
-            gain=gain(history, c.number),
+            fitness=archive.fitness.get(c.number),
+            gain=archive.gains.get(c.number),
             on_front=c.number in on_front,
         )
-        for c in history.candidates
+        for c in study.candidates
+        if c.role not in ("final", "rival", "reignite") and c.until is None
     )
 
 
 def _done(study: Study, told: Told) -> list[tuple[str, records.PartRole, int | None, list[Outcome], Arch]]:
     """Group the finals that succeeded: name, role, candidate, outcomes over seeds, architecture."""
     groups: list[tuple[str, records.PartRole, int | None, list[Outcome], Arch]] = []
-    for number in told.chosen:
-        outcomes = _outcomes(study, [c for c in study.candidates if c.role == "final" and c.finalist == number])
-        groups.append((f"searched, candidate {number}", "searched", number, outcomes, study.candidates[number].arch))
+    for place, net in enumerate(told.finalists.nets):
+        outcomes = _outcomes(study, [c for c in study.candidates if c.role == "final" and c.finalist == place])
+        role: records.PartRole = "rival" if net.label == "depth" else "searched"
+        origin = "" if net.candidate is None else f", candidate {net.candidate}"
+        groups.append((NAMES[net.label] + origin, role, net.candidate, outcomes, net.arch))
     rivals = _outcomes(study, [c for c in study.candidates if c.role == "rival"])
-    return [*groups, ("ResNet of equal cost", "rival", None, rivals, told.rival)]
+    return [*groups, ("ResNet of equal cost", "rival", None, rivals, told.finalists.rival)]
 
 
 def _outcomes(study: Study, candidates: list[Candidate]) -> list[Outcome]:
@@ -145,6 +146,13 @@ def _verdict(study: Study, told: Told, finals: tuple[records.FinalRow, ...]) -> 
     ours = finals[0]
     children = sum(c.role == "child" for c in study.candidates)
     controls = sum(c.role == "control" for c in study.candidates)
+    stopped = sum(c.until is not None for c in study.candidates)
+    went_on = sum(c.role == "rung" for c in study.candidates)
+    tried = f"{children} candidates were tried"
+    if stopped:
+        tried += f", {stopped - went_on} of them stopped after a third of their steps"
+    if controls:
+        tried += f"; {controls} controls are parents merely trained on for as long"
     return records.Verdict(
         answer="undecided" if verdict.paid is None else "better" if verdict.paid else "worse",
         headline=headline + ".",
@@ -152,7 +160,8 @@ def _verdict(study: Study, told: Told, finals: tuple[records.FinalRow, ...]) -> 
             detail[0].upper() + detail[1:],
             f"Both were trained from scratch for {told.settings.search.plan.final_steps} steps with the same "
             f"{len(verdict.finalist_ap)} seeds and judged on pictures that the search never saw.",
-            f"{children} candidates were tried, and {controls} controls: parents merely trained on for as long.",
+            tried + ".",
+            *((told.copies.sentence,) if told.copies else ()),
         ),
         gain=verdict.difference,
         interval=None
@@ -167,19 +176,19 @@ def _verdict(study: Study, told: Told, finals: tuple[records.FinalRow, ...]) -> 
     )
 
 
-def _times(study: Study, told: Told) -> tuple[records.Fact, ...]:
-    found = study.candidates[told.chosen[0]].arch.text
-    named = (("searched", found), ("rival", told.rival.text))
+def _times(told: Told) -> tuple[records.Fact, ...]:
+    named = (("searched", told.finalists.nets[0].arch.text), ("rival", told.finalists.rival.text))
     words = [f"{name} {told.milliseconds[text]:.2f} ms" for name, text in named if text in told.milliseconds]
     return (records.Fact("forward pass", ", ".join(words), "of the whole backbone, one picture"),) if words else ()
 
 
-def _archs(study: Study, told: Told, size: tuple[int, int]) -> tuple[records.DrawnArch, ...]:
-    first, root = told.chosen[0], told.settings.search.root
+def _archs(told: Told, size: tuple[int, int]) -> tuple[records.DrawnArch, ...]:
     drawn: list[tuple[str, records.PartRole, Arch]] = [
-        (f"searched, candidate {first}", "searched", study.candidates[first].arch),
-        ("ResNet of equal cost", "rival", told.rival),
-        ("root of the search", "root", root),
+        (NAMES[net.label], "rival" if net.label == "depth" else "searched", net.arch) for net in told.finalists.nets
+    ]
+    drawn += [
+        ("ResNet of equal cost", "rival", told.finalists.rival),
+        ("root of the search", "root", told.settings.search.root),
     ]
     return tuple(
         records.DrawnArch(
@@ -239,6 +248,8 @@ def _setting_facts(settings: StudySettings, size: tuple[int, int]) -> tuple[reco
             f"{train.optimizer}, rate {train.rate:g}, batches of {train.batch_size}, {train.schedule}",
             f"root {plan.root_steps} steps, candidates {plan.child_steps}, finals {plan.final_steps}",
         ),
+        records.Fact("search", f"preset {settings.search.preset}", f"phases {', '.join(settings.search.phases)}"),
+        records.Fact("looked for", str(settings.search.objective)),
         records.Fact("seed", str(settings.search.seed)),
     )
 

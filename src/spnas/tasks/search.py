@@ -1,16 +1,20 @@
 """`spnas search`: grow a backbone for these data within this budget, and say whether it paid."""
 
-import os
 from functools import partial
 from pathlib import Path
 
 import msgspec
+import torch
 
 from spnas.assess import input_size
 from spnas.config import (
     QUICK,
+    Ignition,
     StudySettings,
+    Wishes,
+    check_phases,
     data_name,
+    labelled_for,
     recipe_for,
     recipe_name_for,
     resize_for,
@@ -22,36 +26,37 @@ from spnas.data.choice import DataChoice, choice_of
 from spnas.data.records import NOT_A_TARGET, DataSet
 from spnas.errors import UsageError
 from spnas.nets.memory import activation_mib
-from spnas.pace import ROOT_PER_CHILD, plan_for, seconds_per_step
-from spnas.runs import executors
 from spnas.runs.folder import RunFolder
 from spnas.search.budget import parse_budget
-from spnas.search.phases import final, serial
-from spnas.search.settings import Plan
+from spnas.search.settings import LAG
 from spnas.search.verdict import Verdict
-from spnas.shelf import take
-from spnas.study import Study, run_phase
 from spnas.talk import Talk, duration
+from spnas.tasks.begin import Beginning, begin_from
 from spnas.tasks.clock import place_of, settle, time_finals
-from spnas.tasks.finals import Finalists, cost_for, judge_finals, refuse_dead_root, settle_finalists, why_not_judged
+from spnas.tasks.finals import cost_for, judge_finals, why_not_judged
 from spnas.tasks.finish import finish
 from spnas.tasks.page import Told
+from spnas.tasks.phases import Crew, crew_of, run_phases, study_of
+from spnas.tasks.plan import data_folder, plan_of, refuse_wishes
 from spnas.tasks.resume import begin_or_go_on, stored_settings
 from spnas.tasks.source import open_for
 from spnas.tasks.watch import Watcher
-from spnas.worker import make_work, materials_for
+from spnas.worker import materials_for
 
-DEFAULT_HOURS = 1.0
-USUAL_SEEDS = 3
-OVERTIME = 1.3  # a plan is cut short only when it takes this much longer than it was made for
+LARGEST_SIDE = {"cpu": 64, "cuda": 224}  # of pictures that a backbone is re-ignited on
 
 
 class SearchResult(msgspec.Struct, frozen=True, kw_only=True):
-    """What a search leaves: where it lies, and its verdict (None while the finals are not done)."""
+    """What a search leaves: where it lies, and its verdict (None while the finals are not done, or there are none).
+
+    copies_verdict: whether parallel copies beat as many MACs of depth, where that was tried.
+    """
 
     folder: str
     verdict: Verdict | None
+    copies_verdict: Verdict | None = None
     why_no_verdict: str | None = None
+    complete: bool = True
     finalist: str | None = None
     rival: str | None = None
     finalist_milliseconds: float | None = None
@@ -70,70 +75,96 @@ def search(
     *,
     out: str | Path | None = None,
     budget: str | None = None,
-    hours: float | None = None,
-    candidates: int | None = None,
-    steps: int | None = None,
+    wishes: Wishes = Wishes(),  # noqa: B008  # frozen
+    preset: str = "plus",
+    without: tuple[str, ...] = (),
+    phases: tuple[str, ...] | None = None,
+    objective: str = "ap",
+    against: str | None = None,
     root: str | None = None,
+    start: str | Path | None = None,
+    reignite_data: str | Path | None = None,
     image_size: int | None = None,
     recipe: str | None = None,
+    detector: str = "faster_rcnn",
     batch_size: int | None = None,
-    seeds: int | None = None,
     seed: int = 0,
-    workers: int | None = None,
-    executor: str = "process",
+    lag: int = LAG,
+    crew: Crew | None = None,
     talk: Talk | None = None,
 ) -> SearchResult:
     """Search, or go on with the search that `out` holds; with no `data`, on generated pictures.
 
+    Args:
+      root: an architecture to begin with; `start`, a trained model, a finished study, or a file of ImageNet weights
+        whose backbone it begins with.
+      crew: who does the work; processes, one a core, if not given. It changes nothing that is found.
     Raises: UsageError, DataError, StudyInUseError, ResourceError, IntegrityError: each says what to do in one line.
     """
     talk = talk or Talk(quiet=True)
-    choice = choice_of(data)
+    choice, phases = choice_of(data), check_phases(phases, preset)
+    refuse_wishes(wishes, phases)
     folder = RunFolder(out or Path("runs") / data_name(choice))
     parsed = parse_budget(budget) if budget else None
     opened = open_for(choice, talk)
-    kind = recipe_name_for(recipe or ("small" if data is None else None))
+    kind = recipe_name_for(recipe or ("small" if choice.path is None else None))
     resize = resize_for(kind, image_size, opened.train)
-    resolved = recipe_for(kind, resize, batch_size=batch_size)
-    workers = workers or (1 if resolved.device == "cuda" else max(1, os.cpu_count() or 1))  # one device, one training
+    how = recipe_for(kind, resize, batch_size=batch_size, detector=detector)
+    crew = crew or crew_of()
+    begun = begin_from(start, root) if start is not None else Beginning(root=root)
     with folder.lock():
         stored = stored_settings(folder, StudySettings)
         size = size_of(opened.train, resize)
-        compose = partial(search_settings, recipe_name=kind, size=size, budget=parsed, root=root, seed=seed, plan=QUICK)
-        searching, latency = settle(
-            compose, stored, budget=parsed, root=root, seed=seed, size=size, recipe=resolved, talk=talk
+        compose = partial(
+            search_settings,
+            recipe_name=kind,
+            size=size,
+            budget=parsed,
+            root=begun.root,
+            seed=seed,
+            plan=QUICK,
+            preset=preset,
+            without=without,
+            phases=phases,
+            metric=objective,
+            against=against,
+            lag=lag,
         )
-        plan = _plan(stored, quick=data is None and hours is None, candidates=candidates, steps=steps, seeds=seeds)
-        if plan is None:
-            step_seconds = seconds_per_step(searching.root, resolved, Pictures(opened.train, resize), threads=1)
-            plan = plan_for(
-                hours or DEFAULT_HOURS,
-                step_seconds=step_seconds,
-                workers=workers,
-                pictures=len(opened.train),
-                batch_size=resolved.train_settings.batch_size,
-                seeds=seeds or USUAL_SEEDS,
-            )
-            talk.say(f"a step takes {step_seconds:.3f} s here")
-            plan = plan if candidates is None else msgspec.structs.replace(plan, candidates=candidates)
+        searching, latency = settle(
+            compose, stored, budget=parsed, root=begun.root, seed=seed, size=size, recipe=how, talk=talk
+        )
+        plan = plan_of(
+            wishes,
+            searching,
+            how,
+            Pictures(opened.train, resize),
+            stored=stored,
+            quick=choice.path is None,
+            workers=crew.workers,
+            talk=talk,
+        )
         settings = StudySettings(
             data=choice,
             fingerprint=opened.fingerprint,
             recipe_name=kind,
-            recipe=resolved,
+            recipe=how,
             search=msgspec.structs.replace(searching, plan=plan),
             latency=latency,
+            wishes=msgspec.structs.replace(wishes, hours=None),
+            ignition=_ignition(reignite_data, phases),
+            start=begun.copy_into(folder, searching.root, how, opened.train) if stored is None else stored.start,
         )
         refuse_nothing_to_find(opened, settings)
         begin_or_go_on(folder, settings, stored)
         _introduce(settings, size, talk)
-        return _run(folder, settings, opened, hours=hours, workers=workers, executor=executor, talk=talk)
+        return _run(folder, settings, opened, hours=wishes.hours, crew=crew, talk=talk)
 
 
 def refuse_nothing_to_find(data: DataSet, settings: StudySettings) -> None:
     """Make sure that there is something to find wherever a detector is judged, and something to learn from.
 
-    Raises: UsageError naming the part without objects.
+    Raises: UsageError naming the part without objects, or what the objective lacks; DataError when there is nothing to
+    re-ignite with.
     """
     materials = materials_for(data, settings)
     parts = {"train": materials.train, "train set aside for ranking": materials.search_val, "val": materials.val}
@@ -141,83 +172,72 @@ def refuse_nothing_to_find(data: DataSet, settings: StudySettings) -> None:
         flags = pictures.annotations.flags
         if not ((flags & NOT_A_TARGET) == 0).any():
             raise UsageError(f"no object in the part of {name} ({len(pictures)} pictures); give more pictures")
+        if settings.search.objective.metric == "lamr":
+            from spnas.evaluate.metrics import ecp
+
+            ecp.check(pictures.annotations)
+    if "reignite" in settings.search.phases:
+        labelled_for(materials.train.annotations, settings.ignition, settings.fingerprint)
 
 
-def _plan(
-    stored: StudySettings | None, *, quick: bool, candidates: int | None, steps: int | None, seeds: int | None
-) -> Plan | None:
-    """Return the plan where it needs no measurement: the study's own, the quick one, or one of so many steps."""
-    if stored is not None:
-        plan = stored.search.plan
-    elif quick or steps is not None:
-        plan = QUICK if quick else msgspec.structs.replace(QUICK, seeds=USUAL_SEEDS)
-    else:
-        return None
-    changes = {"candidates": candidates, "seeds": seeds, "root_steps": steps, "final_steps": steps}
-    if steps is not None:
-        changes["child_steps"] = max(1, round(steps / ROOT_PER_CHILD))
-    return msgspec.structs.replace(plan, **{k: v for k, v in changes.items() if v is not None})
+def _ignition(data: str | Path | None, phases: tuple[str, ...]) -> Ignition:
+    """Settle what a study re-ignites with. Raises: UsageError, DataError."""
+    side = LARGEST_SIDE["cuda" if torch.cuda.is_available() else "cpu"]
+    if data is None:
+        return Ignition(side=side)
+    if "reignite" not in phases:
+        raise UsageError("--reignite-data is for re-ignition; add reignite to --phases, or leave it out")
+    from spnas.data.folders import open_folders
+
+    path = data_folder(data)
+    return Ignition(path=path, fingerprint=open_folders(Path(str(path))).fingerprint, side=side)
 
 
 def _introduce(settings: StudySettings, size: tuple[int, int], talk: Talk) -> None:
-    plan, root = settings.search.plan, settings.search.root
-    spent = msgspec.structs.replace(cost_for(settings, size)(root), mib=activation_mib(root, *size))
-    talk.say(f"root {root.text}: {spent} at {size[1]}x{size[0]}, budget {settings.search.budget}")
-    talk.say(
-        f"plan: {plan.candidates} candidates of {plan.child_steps} steps and their controls, from a root of "
-        f"{plan.root_steps}; then {plan.finalists} finalist and an equal-cost ResNet, {plan.final_steps} steps each, "
-        f"over {plan.seeds} seeds"
-    )
+    search, plan = settings.search, settings.search.plan
+    spent = msgspec.structs.replace(cost_for(settings, size)(search.root), mib=activation_mib(search.root, *size))
+    talk.say(f"root {search.root.text}: {spent} at {size[1]}x{size[0]}, budget {search.budget}")
+    talk.say(f"preset {search.preset}, phases {', '.join(search.phases)}; looked for: {search.objective}")
+    words = []
+    if "serial" in search.phases:
+        words.append(f"{plan.candidates} candidates of {plan.child_steps} steps, from a root of {plan.root_steps}")
+    if "reignite" in search.phases:
+        words.append(f"a re-ignition of {plan.ignite_steps} steps counts as {plan.ignition_charge} candidates")
+    if "parallel" in search.phases:
+        words.append(f"{plan.copies} candidates with copies")
+    if "final" in search.phases:
+        words.append(f"finals of {plan.final_steps} steps beside an equal-cost ResNet, over {plan.seeds} seeds")
+    talk.say(f"plan: {'; '.join(words)}")
 
 
 def _run(
-    folder: RunFolder,
-    settings: StudySettings,
-    data: DataSet,
-    *,
-    hours: float | None,
-    workers: int,
-    executor: str,
-    talk: Talk,
+    folder: RunFolder, settings: StudySettings, data: DataSet, *, hours: float | None, crew: Crew, talk: Talk
 ) -> SearchResult:
-    """Run both phases with one set of workers, then finish the study."""
+    """Run all phases with one set of workers, then finish the study."""
     size = input_size(data.train, settings.recipe.resize)
-    cost_of = cost_for(settings, size)
+    cost = cost_for(settings, size)
     with folder.open_ledger() as ledger:
-        study = Study(ledger)
-        crew = take(executors, executor).open(make_work, str(folder.root), workers=workers)
-        watcher = Watcher(study, settings.search.plan, folder, talk)
-        phase = partial(run_phase, study, crew, lag=settings.search.lag, workers=workers, watch=watcher)
-        try:
-            with talk.progress():
-                limit = hours * 3600 * OVERTIME if hours else float("inf")
-                serial_limit = limit * (1 - settings.search.plan.final_steps_in_all / settings.search.plan.most_steps)
-                if ledger.noted("finalists", Finalists) is None:  # else the serial phase is over, whatever ended it
-                    phase(
-                        lambda n, h: serial.propose(n, h, settings.search, cost_of),
-                        out_of_time=lambda: study.seconds > serial_limit,
-                    )
-                refuse_dead_root(study)
-                chosen, rival = settle_finalists(study, settings, size)
-                phase(
-                    lambda n, h: final.propose(n, h, settings.search, chosen=chosen, rival=rival),
-                    out_of_time=lambda: study.seconds > limit,
-                )
-            crew.close()
-        except BaseException:
-            crew.close(kill=True)
-            raise
-        finally:
-            study.heartbeat(now=True)
-        verdict = judge_finals(study, chosen, settings.search.plan)
-        found = study.candidates[chosen[0]].arch
+        study = study_of(ledger, settings, cost)
+        watcher = Watcher(study, settings.search, folder, talk)
+        with talk.progress():
+            finalists = run_phases(study, settings, folder, crew=crew, cost=cost, size=size, hours=hours, watch=watcher)
+        verdict, copies = judge_finals(study, settings, finalists)
+        found, rival = finalists.nets[0].arch, finalists.rival
         times = time_finals(study, [found, rival], size, settings.recipe) if settings.latency else {}
-        told = Told(settings=settings, data=data, verdict=verdict, chosen=chosen, rival=rival, milliseconds=times)
+        told = Told(
+            settings=settings, data=data, verdict=verdict, copies=copies, finalists=finalists, milliseconds=times
+        )
         best = finish(folder, study, told, talk)
+        asked = "final" in settings.search.phases
+        why = None
+        if verdict is None:
+            why = why_not_judged(study, settings.search.plan, finalists) if asked else "no final phase was asked for"
         return SearchResult(
             folder=str(folder.root),
             verdict=verdict,
-            why_no_verdict=why_not_judged(study, settings.search.plan) if verdict is None else None,
+            copies_verdict=copies,
+            why_no_verdict=why,
+            complete=verdict is not None or not asked,
             finalist=found.text,
             rival=rival.text,
             finalist_milliseconds=times.get(found.text),
@@ -235,6 +255,8 @@ def _run(
 def describe(result: SearchResult) -> list[str]:
     """Return what a person reads at the end of a search."""
     lines = [result.verdict.sentence if result.verdict else f"No verdict: {result.why_no_verdict}."]
+    if result.copies_verdict:
+        lines.append(result.copies_verdict.sentence)
     if result.finalist:
         lines += [f"found: {result.finalist}", f"rival: {result.rival}"]
     if result.timed_on:

@@ -2,63 +2,51 @@
 
 from spnas.arch import Candidate
 from spnas.runs.folder import RunFolder
-from spnas.search.front import gain
-from spnas.search.settings import Plan
+from spnas.search.phases import reignite
+from spnas.search.settings import SearchSettings
 from spnas.study import Study
 from spnas.talk import Part, Talk, duration
 from spnas.worker import read_sign
 
-ROLES = {"root": "root", "child": "candidate", "control": "control of", "final": "final", "rival": "rival"}
+ROLES = {
+    "root": "root",
+    "child": "candidate",
+    "control": "control of",
+    "rung": "candidate",
+    "reignite": "re-ignition",
+    "final": "final",
+    "rival": "rival",
+}
 
 
 class Watcher:
     """Told twice a second what is being trained."""
 
-    def __init__(self, study: Study, plan: Plan, folder: RunFolder, talk: Talk) -> None:
-        self.study, self.plan, self.folder, self.talk = study, plan, folder, talk
+    def __init__(self, study: Study, search: SearchSettings, folder: RunFolder, talk: Talk) -> None:
+        self.study, self.search, self.folder, self.talk = study, search, folder, talk
         self._told = set(study.outcomes)
+        self._gains_told = set(study.archive.gains)
         self._began_seconds = study.seconds
-        self._began_steps = self._steps_done()
+        self._done = float(sum(study.candidates[n].steps_here for n in study.outcomes))
+        self._began_steps = self._done
 
     def __call__(self, running: list[Candidate]) -> None:
         """Say what is new, and show how far things are."""
         for number in sorted(self.study.outcomes.keys() - self._told):
             self._told.add(number)
+            self._done += self.study.candidates[number].steps_here
             self.talk.say(self._line(number))
-            for line in self._late_gains(number):
-                self.talk.say(line)
+        for number in sorted(self.study.archive.gains.keys() - self._gains_told):
+            self._gains_told.add(number)
+            self.talk.say(f"candidate {number}: {self.study.archive.gains[number]:+.3f} over its control")
         signs = {c.number: read_sign(self.folder, c.number) for c in running}
         parts = [
-            Part(self._name(c), sign.step if (sign := signs[c.number]) else 0, c.steps)
+            Part(name_of(c), sign.step if (sign := signs[c.number]) else 0, c.steps_here)
             for c in sorted(running, key=lambda c: c.number)
         ]
-        done = self._steps_done() + sum(part.done for part in parts)
-        total = max(self._steps_planned(), done)
+        done = self._done + sum(part.done for part in parts)
+        total = max(steps_planned(self.study, self.search), done)
         self.talk.show([Part(f"study, {self._remaining(done, total)}", done, total), *parts])
-
-    def _late_gains(self, number: int) -> list[str]:
-        """Say by how much children beat the control that has just come in after them."""
-        control = self.study.candidates[number]
-        if control.role != "control":
-            return []
-        history = self.study.history
-        earlier = [c.number for c in history.candidates if c.parent == control.parent and c.number in self._told]
-        gains = [(n, gain(history, n)) for n in earlier]
-        return [f"candidate {n}: {gained:+.3f} over its control" for n, gained in gains if gained is not None]
-
-    def _steps_done(self) -> float:
-        return float(sum(self.study.candidates[n].steps for n in self.study.outcomes))
-
-    def _steps_planned(self) -> float:
-        """Return steps so far proposed plus those still to come, with as many controls per child as there were."""
-        plan, proposed = self.plan, self.study.candidates
-        children = sum(c.role == "child" for c in proposed)
-        controls = sum(c.role == "control" for c in proposed)
-        finals = sum(c.role in ("final", "rival") for c in proposed)
-        to_come = max(0, plan.candidates - children) if not finals else 0
-        share = 1 + (controls / children if children else 0.5)
-        still_final = (plan.finalists + 1) * plan.seeds - finals
-        return sum(c.steps for c in proposed) + to_come * share * plan.child_steps + still_final * plan.final_steps
 
     def _remaining(self, done: float, total: float) -> str:
         fresh = done - self._began_steps
@@ -67,18 +55,51 @@ class Watcher:
         pace = (self.study.seconds - self._began_seconds) / fresh
         return f"about {duration(pace * (total - done))} left"
 
-    def _name(self, candidate: Candidate) -> str:
-        number = candidate.parent if candidate.role == "control" else candidate.number
-        if candidate.role in ("final", "rival"):
-            return f"{ROLES[candidate.role]} seed {candidate.seed}"
-        return f"{ROLES[candidate.role]} {number}"
-
     def _line(self, number: int) -> str:
         candidate, outcome = self.study.candidates[number], self.study.outcomes[number]
-        if outcome.failure:
-            return f"{self._name(candidate)} failed: {outcome.failure}"
-        line = (
-            f"{self._name(candidate)}: AP {outcome.metrics['ap']:.3f}, {outcome.gmacs:.3g} GMAC, {candidate.arch.text}"
-        )
-        gained = gain(self.study.history, number)
-        return line if gained is None else f"{line}, {gained:+.3f} over its control"
+        return line_of(candidate, outcome.failure, outcome.metrics, outcome.gmacs, self.search.objective.metric)
+
+
+def steps_planned(study: Study, search: SearchSettings) -> float:
+    """Return steps so far proposed plus those still to come, with as many controls per child as there were."""
+    plan, archive = search.plan, study.archive
+    proposed = float(sum(c.steps_here for c in study.candidates))
+    children = len(archive.of_role("child", "serial"))
+    controls = len(archive.of_role("control", "serial"))
+    share = (1 + (controls / children if children else 0.5)) * plan.child_steps
+    if not search.rules.controls:
+        share = plan.child_steps
+    if "serial" in search.phases and not study.is_over("serial"):
+        proposed += share * max(0, plan.candidates - children - reignite.charge(archive, search))
+    if "parallel" in search.phases and not study.is_over("parallel"):
+        proposed += share * max(0, plan.copies - len(archive.of_role("child", "parallel")))
+    if "final" in search.phases:
+        finals = len(archive.of_role("final", "final")) + len(archive.of_role("rival", "final"))
+        nets = len(archive.finalists.nets) if archive.finalists else plan.finalists
+        proposed += max(0, (nets + 1) * plan.seeds - finals) * plan.final_steps
+    return proposed
+
+
+def name_of(candidate: Candidate) -> str:
+    """Return what a candidate is called when it is spoken of."""
+    role = ROLES[candidate.role]
+    if candidate.role in ("final", "rival"):
+        return f"{role} seed {candidate.seed}"
+    number = candidate.parent if candidate.role == "control" else candidate.number
+    if candidate.role == "rung":
+        return f"{role} {number}, going on with {candidate.continues}"
+    return f"{role} {number}"
+
+
+def line_of(candidate: Candidate, failure: str | None, metrics: dict[str, float], gmacs: float, metric: str) -> str:
+    """Return what is said of an outcome."""
+    if failure:
+        return f"{name_of(candidate)} failed: {failure}"
+    if candidate.role == "reignite":
+        errors = ", ".join(f"{name.replace('_', ' ')} {100 * value:.1f} %" for name, value in sorted(metrics.items()))
+        return f"{name_of(candidate)}: {errors}, {candidate.arch.text}"
+    shown = f"AP {metrics.get('ap', float('nan')):.3f}"
+    if metric != "ap" and metric in metrics:
+        shown = f"{metric} {metrics[metric]:.3f}, {shown}"
+    early = f" after {candidate.until} steps" if candidate.until is not None else ""
+    return f"{name_of(candidate)}: {shown}{early}, {gmacs:.3g} GMAC, {candidate.arch.text}"

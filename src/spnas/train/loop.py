@@ -65,11 +65,14 @@ def train(
     key: TrainKey,
     checkpoint: Path | None = None,
     on_step: Callable[[int, dict[str, float]], None] | None = None,
+    until: int | None = None,
 ) -> None:
     """Train `detector` in place for `steps`; at the end it holds the averaged weights.
 
     batch_of: the batch of a step. checkpoint: a file to go on from, if it is there and of the same key, and to write
-    now and then. on_step: told every 10th step and the last one, with the loss terms.
+    now and then. on_step: told every 10th step and the last one, with the loss terms. until: stop after so many of
+    the `steps`, whose schedule it is, with the checkpoint written; a later call goes on from there as if none had
+    stopped. A checkpoint that is further already is left as it is.
 
     Raises: Diverged when the loss stops being finite.
     """
@@ -79,7 +82,8 @@ def train(
     average = Average(detector, settings.average)
     done = load_progress(checkpoint, detector, optimizer, average, key=key.id) if checkpoint else 0
     saved_at = time.monotonic()
-    for step in range(done, steps):
+    stop = steps if until is None else min(until, steps)
+    for step in range(done, stop):
         for group in optimizer.param_groups:
             group["lr"] = settings.rate * rate(settings.schedule, step, steps, settings.warmup)
         rng = torch.Generator().manual_seed(torch_seed(key.seed, "sample", key.candidate, 0, step))
@@ -93,10 +97,12 @@ def train(
         optimizer.step()
         optimizer.zero_grad()
         average.update(detector)
-        if on_step and (step % 10 == 9 or step + 1 == steps):
+        if on_step and (step % 10 == 9 or step + 1 == stop):
             on_step(step + 1, {name: float(term.detach()) for name, term in terms.items()})
         if checkpoint and time.monotonic() - saved_at > SECONDS_BETWEEN_CHECKPOINTS:
             save_progress(checkpoint, detector, optimizer, average, step=step + 1, key=key.id)
             saved_at = time.monotonic()
+    if checkpoint and until is not None and done < stop:
+        save_progress(checkpoint, detector, optimizer, average, step=stop, key=key.id)
     average.give(detector)
     detector.eval()

@@ -11,10 +11,13 @@ def open(
     *,
     workers: int = 1,
     seconds_limit: float | None = None,
+    mib_limit: float | None = None,
     threads: int = 1,
+    gpus_per_worker: float | None = None,
+    address: str | None = None,
 ) -> Executor:
-    """Do every job at once; `workers`, `seconds_limit` and `threads` have no meaning here."""
-    del workers, seconds_limit, threads
+    """Do every job at once in this process, which sees all GPUs; none of the options has a meaning here."""
+    del workers, seconds_limit, mib_limit, threads, gpus_per_worker, address
     return _Inline(make_work, folder)
 
 

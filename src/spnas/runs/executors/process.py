@@ -14,11 +14,13 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from concurrent.futures import Future
 from multiprocessing.connection import Connection
 
+from spnas.runs import gpus, memory
 from spnas.runs.child import DONE, TAKEN
-from spnas.runs.executors import Executor, MakeWork, WorkerDied, WorkFailed
+from spnas.runs.executors import Executor, MakeWork, WorkerDied, WorkFailed, name_of
 
 _SECONDS_BETWEEN_LOOKS = 0.1
 _SECONDS_TO_BE_KILLED = 2.0
@@ -41,33 +43,84 @@ def open(
     *,
     workers: int,
     seconds_limit: float | None = None,
+    mib_limit: float | None = None,
     threads: int = 1,
+    gpus_per_worker: float | None = None,
+    address: str | None = None,
 ) -> Executor:
-    """Open `workers` slots, each of which starts its child with its first job.
+    """Open `workers` slots, each of which starts its child with its first job; `address` has no meaning here.
 
     seconds_limit: a job that takes longer is ended, together with its child.
+    mib_limit: likewise when the child and what it started hold more memory, looked at ten times a second.
     threads: how many of them a child uses for numerics.
-    Raises: ValueError when `make_work` is not a top-level function of an importable module.
+    gpus_per_worker: how many of the visible GPUs a child sees, see `runs.gpus.share`; None leaves all of them visible.
+    Raises: ValueError when `make_work` is not a top-level function of an importable module; UsageError when there
+    are fewer GPUs, or when memory is limited where it cannot be measured.
     """
+    del address
     if workers < 1:
         raise ValueError(f"{workers} workers; at least 1 is needed")
-    if make_work.__module__ == "__main__" or "." in make_work.__qualname__:
-        raise ValueError(f"{make_work!r} cannot be found by name; use a top-level function of an importable module")
+    seen = None
+    if gpus_per_worker is not None:
+        seen = gpus.share(gpus.visible(), workers=workers, gpus_per_worker=gpus_per_worker)
+    return open_by_name(
+        *name_of(make_work),
+        folder,
+        workers=workers,
+        seconds_limit=seconds_limit,
+        mib_limit=mib_limit,
+        threads=threads,
+        gpus_seen=seen,
+        search_path=sys.path,
+    )
+
+
+def open_by_name(
+    module: str,
+    name: str,
+    folder: str,
+    *,
+    workers: int,
+    seconds_limit: float | None,
+    mib_limit: float | None,
+    threads: int,
+    gpus_seen: Sequence[str] | None,
+    search_path: Sequence[str],
+) -> Executor:
+    """Open the slots for a function that need not be importable in this process, only in its children.
+
+    gpus_seen: CUDA_VISIBLE_DEVICES of every child.
+    search_path: where the children look for modules.
+    Raises: UsageError when memory is limited where it cannot be measured.
+    """
+    if mib_limit is not None:
+        memory.check_measurable()
     environment = {**_KEEP_MEMORY, **os.environ, **dict.fromkeys(_THREAD_VARIABLES, str(threads))}
-    arguments = [make_work.__module__, make_work.__qualname__, folder]
-    return _Slots(arguments, environment, workers=workers, seconds_limit=seconds_limit)
+    environments = [environment] * workers
+    if gpus_seen is not None:
+        environments = [environment | {gpus.VARIABLE: devices} for devices in gpus_seen]
+    arguments = [json.dumps(list(search_path)), module, name, folder]
+    return _Slots(arguments, environments, seconds_limit=seconds_limit, mib_limit=mib_limit)
 
 
 class _Slots:
     """One thread per slot moves jobs and results; everything that concerns a child is done by its thread."""
 
     def __init__(
-        self, arguments: list[str], environment: dict[str, str], *, workers: int, seconds_limit: float | None
+        self,
+        arguments: list[str],
+        environments: list[dict[str, str]],
+        *,
+        seconds_limit: float | None,
+        mib_limit: float | None,
     ) -> None:
-        self._arguments, self._environment, self._seconds_limit = arguments, environment, seconds_limit
+        self._arguments, self._seconds_limit, self._mib_limit = arguments, seconds_limit, mib_limit
         self._jobs: queue.SimpleQueue[tuple[bytes, Future[bytes]] | None] = queue.SimpleQueue()
         self._closed, self._closing, self._kill = False, threading.Lock(), threading.Event()
-        self._threads = [threading.Thread(target=self._serve, name=f"slot-{i}", daemon=True) for i in range(workers)]
+        self._threads = [
+            threading.Thread(target=self._serve, args=(environment,), name=f"slot-{i}", daemon=True)
+            for i, environment in enumerate(environments)
+        ]
         for thread in self._threads:
             thread.start()
 
@@ -89,7 +142,7 @@ class _Slots:
         for thread in self._threads:
             thread.join()
 
-    def _serve(self) -> None:
+    def _serve(self, environment: dict[str, str]) -> None:
         child: _Child | None = None
         while (item := self._jobs.get()) is not None:
             job, future = item
@@ -102,7 +155,7 @@ class _Slots:
                 if child is None or not self._takes(child, job, until=until):
                     if child is not None:  # it died between two jobs, which is not this job's fault
                         child.end()
-                    child = _Child(self._arguments, self._environment)
+                    child = _Child(self._arguments, environment)
                     if not self._takes(child, job, until=until):
                         raise WorkerDied(child.why_ended())
                 future.set_result(self._result(child, until=until))
@@ -149,6 +202,9 @@ class _Slots:
             if time.monotonic() > until:
                 child.end()
                 raise WorkerDied(f"killed after {self._seconds_limit:g} seconds, the time limit of a job")
+            if self._mib_limit is not None and (held := child.resident_mib()) > self._mib_limit:
+                child.end()
+                raise WorkerDied(f"killed at {held:.0f} MiB, the memory limit of a job is {self._mib_limit:g} MiB")
         return child.connection.recv_bytes()
 
 
@@ -158,10 +214,11 @@ class _Child:
     def __init__(self, arguments: list[str], environment: dict[str, str]) -> None:
         ours, theirs = socket.socketpair()
         with ours, theirs:
-            where = [json.dumps(sys.path), str(theirs.fileno()), str(os.getpid())]
+            search_path, *work = arguments
+            where = [str(theirs.fileno()), str(os.getpid())]
             try:
                 self._process = subprocess.Popen(
-                    [sys.executable, "-c", _START, *where, *arguments],
+                    [sys.executable, "-c", _START, search_path, *where, *work],
                     stdin=subprocess.DEVNULL,
                     stdout=2,  # ours carries results
                     env=environment,
@@ -176,6 +233,9 @@ class _Child:
         if self._process.returncode is None and self._process.poll() is not None:
             self._kill_group()
         return self._process.returncode is None
+
+    def resident_mib(self) -> float:
+        return memory.resident_mib(self._process.pid)
 
     def end(self) -> None:
         """Kill the child and what it started, and close the pipe."""

@@ -1,0 +1,188 @@
+"""Everything that a proposer may look at, taken in outcome by outcome.
+
+An archive is a fold: the same candidates and outcomes in the same order make the same archive, so a study has no
+state but its ledger. Taking one outcome in, and proposing from what there is, cost the same whether ten or a hundred
+thousand were taken in before.
+"""
+
+import math
+import statistics
+from collections import defaultdict
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from spnas.arch import Arch, Candidate, Outcome
+from spnas.search.budget import CostOf
+from spnas.search.front import Front, Point
+from spnas.search.objective import Objective
+from spnas.search.predictor import Predictor, features
+from spnas.search.rules import Rules
+
+if TYPE_CHECKING:
+    from spnas.search.finalists import Finalists
+
+MOST_PARENTS = 64
+
+
+class Archive:
+    """What was tried, and what was learned from it as far as it counts by now.
+
+    fitness: how good root and children are, as differences that compare. With controls it is the root's value, then
+      the gains along the line of descent: a child trains on from its parent's weights, so its AP would grow with the
+      length of its line even if no move did anything; adding up gains over the parents' controls takes that away.
+    gains: by how much children beat their parents' controls.
+    pool: who may be a parent.
+    serial: the front of the nets without copies.
+    promising: children that were stopped early, are worth going on with, and were not gone on with yet.
+    """
+
+    def __init__(self, rules: Rules, objective: Objective, cost: CostOf) -> None:
+        self.rules, self.objective = rules, objective
+        self.candidates: list[Candidate] = []
+        self.outcomes: dict[int, Outcome] = {}
+        self.known: set[str] = set()
+        self.fitness: dict[int, float] = {}
+        self.gains: dict[int, float] = {}
+        self.pool: dict[int, Point] = {}
+        self.front = Front(objective.reference)
+        self.serial = Front(objective.reference)
+        self.promising: dict[int, float] = {}
+        self.predictor = Predictor()
+        self.noise: float | None = None
+        self.finalists: Finalists | None = None
+        self._cost = cost
+        self._of_role: dict[tuple[str, str], list[int]] = defaultdict(list)
+        self._controls: dict[int, list[int]] = defaultdict(list)
+        self._waiting: dict[int, list[int]] = defaultdict(list)  # children by the parent whose control they wait for
+        self._settled = 0  # children of which it is known what became of them
+        self._grown_at = 0  # how many these were when the hypervolume last grew
+
+    def see(self, candidate: Candidate) -> None:
+        """Take in that a candidate was proposed; in the order of their numbers."""
+        self.candidates.append(candidate)
+        self._of_role[candidate.phase, candidate.role].append(candidate.number)
+        if candidate.role == "control" and candidate.parent is not None:
+            self._controls[candidate.parent].append(candidate.number)
+        elif candidate.role == "rung" and candidate.continues is not None:
+            del self.promising[candidate.continues]
+        elif candidate.role not in ("final", "rival"):
+            self.known.add(candidate.arch.id)
+
+    def learn(self, outcome: Outcome) -> None:
+        """Take in what came of a candidate; in the order of their numbers."""
+        number = outcome.number
+        candidate = self.candidates[number]
+        self.outcomes[number] = outcome
+        if candidate.role in ("final", "rival", "reignite"):
+            return
+        if outcome.failure:
+            self._settled += candidate.role in ("child", "rung")
+            return
+        if candidate.role == "control" and candidate.parent is not None:
+            self._measure_noise(candidate.parent)
+            for waiting in self._waiting.pop(candidate.parent, ()):
+                self._score(waiting)
+        else:
+            self._score(number)
+
+    def of_role(self, role: str, phase: str) -> list[int]:
+        """Return the numbers of a phase's candidates of one role."""
+        return self._of_role[phase, role]
+
+    def roots(self) -> list[int]:
+        """Return the numbers of all roots: the first, and those that re-ignition made."""
+        return [n for phase in ("serial", "reignite", "parallel") for n in self._of_role[phase, "root"]]
+
+    def failed(self, number: int) -> bool:
+        """Whether the outcome counts by now, and is a failure."""
+        outcome = self.outcomes.get(number)
+        return outcome is not None and outcome.failure is not None
+
+    def controls(self, parent: int) -> list[int]:
+        """Return the controls of `parent` that have not failed, with or without an outcome."""
+        return [n for n in self._controls[parent] if not self.failed(n)]
+
+    def tries_at_control(self, parent: int) -> int:
+        """Return how often it was tried to continue `parent`."""
+        return len(self._controls[parent])
+
+    def price(self, arch: Arch) -> float:
+        """Return what a net costs, in the unit of the objective."""
+        return float(getattr(self._cost(arch), self.objective.against))
+
+    @property
+    def stuck(self) -> int:
+        """Children of which it became known what they are worth since the hypervolume last grew."""
+        return self._settled - self._grown_at
+
+    def _score(self, number: int) -> None:
+        """Give a candidate its fitness, if all that it is compared with is there."""
+        candidate, outcome = self.candidates[number], self.outcomes[number]
+        value, parent = self.objective.value(outcome.metrics), candidate.parent
+        if value is None:
+            return
+        if candidate.role == "root" or parent is None or not self.rules.controls:
+            if candidate.until is None:
+                self._place(number, value)
+            return
+        early = candidate.until is not None
+        others = [o.early if early else o.metrics for o in self._control_outcomes(parent)]
+        values = [v for metrics in others if (v := self.objective.value(metrics)) is not None]
+        if not values:
+            self._waiting[parent].append(number)
+            return
+        gain = value - statistics.fmean(values)
+        if not early:
+            self.gains[number] = gain
+            self._place(number, self.fitness[parent] + gain)
+        elif gain >= -self._margin:
+            self.promising[number] = gain
+        else:
+            self._settled += 1
+
+    def _control_outcomes(self, parent: int) -> Iterable[Outcome]:
+        return (self.outcomes[n] for n in self._controls[parent] if n in self.outcomes and not self.failed(n))
+
+    def _place(self, number: int, fitness: float) -> None:
+        arch = self.candidates[number].arch
+        point = Point(number, fitness, self.price(arch))
+        self.fitness[number] = fitness
+        self._settled += self.candidates[number].role != "root"
+        before = self.front.hypervolume
+        on_front = self.front.add(point)
+        if not arch.copies:
+            self.serial.add(point)
+        if self.front.hypervolume > before or self.candidates[number].role == "root":
+            self._grown_at = self._settled
+        self.predictor.learn(features(arch, point.cost / self.objective.reference), fitness)
+        if on_front or fitness + self._margin >= self.front.beats(point.cost):
+            self.pool[number] = point
+            self._thin()
+
+    @property
+    def _margin(self) -> float:
+        """By how much two trainings of one net may differ, as far as that was measured."""
+        return math.sqrt(2) * self.noise if self.rules.noise and self.noise is not None else 0.0
+
+    def _thin(self) -> None:
+        """Drop from the pool who is beaten by more than the noise, and the most beaten where it is too full."""
+        behind = {n: self.front.beats(p.cost) - p.fitness for n, p in self.pool.items()}
+        self.pool = {n: p for n, p in self.pool.items() if behind[n] <= self._margin}
+        if len(self.pool) > MOST_PARENTS:
+            kept = sorted(self.pool, key=lambda n: (behind[n], -n))[:MOST_PARENTS]
+            self.pool = {n: self.pool[n] for n in sorted(kept)}
+
+    def _measure_noise(self, parent: int) -> None:
+        """Estimate from repeated controls of one net how far two trainings of it lie apart."""
+        values = [v for o in self._control_outcomes(parent) if (v := self.objective.value(o.metrics)) is not None]
+        if len(values) > 1:
+            self.noise = statistics.stdev(values)
+
+
+def newest_that_counts(number: int, lag: int) -> int:
+    """Return the newest candidate whose outcome counts for candidate `number`; the root's always does.
+
+    The outcomes of up to `lag` candidates before it do not, so the number of workers, and which of them was faster,
+    cannot change the search.
+    """
+    return max(0, number - lag)
