@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from spnas.cli import main
+
 SMALL = [
     "--root",
     "basic: 8x1 / 16x1 / 32x1 / 64x1",
@@ -53,7 +55,7 @@ def test_a_search_ends_with_a_verdict_a_model_and_a_report(
     run, done = study
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout)
-    assert result["candidates"] == 3
+    assert result["candidates"] == 3 + 2  # of the serial and the parallel phase
     assert result["failures"] == 0
     assert result["verdict"]["half_width"] is not None
     assert len(result["verdict"]["finalist_ap"]) == len(result["verdict"]["rival_ap"]) == 2
@@ -61,7 +63,9 @@ def test_a_search_ends_with_a_verdict_a_model_and_a_report(
     page = (run / "report.html").read_text()
     assert "ResNet of equal cost" in page
     assert "Content-Security-Policy" in page
-    assert "over its control" in done.stderr
+    assert "candidate" in done.stderr
+    assert "control of 0" in done.stderr
+    assert "of a serial net of equal cost" in result["copies_verdict"]["sentence"]
 
 
 def test_a_finished_search_is_not_done_again(
@@ -187,6 +191,20 @@ def test_train_evaluate_predict_and_doctor_work_together(tiny_folder: Path, tmp_
         (["search", "--root", "resnet51", "--steps", "1"], "did you mean 'resnet50'"),
         (["search", "--image-size", "3"], "32 to 4096"),
         (["search", "--recipe", "huge"], "small, standard|standard, small"),
+        (["search", "--preset", "papr"], "did you mean 'paper'"),
+        (["search", "--without", "rung"], "did you mean 'rungs'"),
+        (["search", "--phases", "serial,finale"], "did you mean 'final'"),
+        (["search", "--phases", ","], "at least one of serial, reignite, parallel, final"),
+        (["search", "--objective", "ap_smal"], "did you mean 'ap_small'"),
+        (["search", "--objective", "lamr"], "--objective|height|EuroCity|pedestrian|ecp"),
+        (["search", "--against", "flops"], "known: gmacs, params, ms, mib"),
+        (["search", "--phases", "serial", "--copies", "3"], "--copies is for the parallel phase"),
+        (["search", "--stuck", "3"], "add reignite to --phases"),
+        (["search", "--reignite-data", "."], "add reignite to --phases"),
+        (["search", "--phases", "serial,reignite", "--reignite-data", "nowhere"], "no such folder"),
+        (["search", "--start", "nowhere"], "no such model, study or file"),
+        (["search", "--ray-address", "auto"], "for --executor ray"),
+        (["search", "--executor", "rey"], "did you mean 'ray'"),
         (["train", "basic: 8x1 /"], "a stage without blocks"),
         (["train", "resnext: 17x1 / 34x1 / 68x1 / 136x1", "--steps", "1"], "multiples of 16"),
         (["evaluate", "nowhere"], "no such model"),
@@ -198,11 +216,21 @@ def test_train_evaluate_predict_and_doctor_work_together(tiny_folder: Path, tmp_
         (["search", "--candidates", "0"], "candidates"),
     ],
 )
-def test_what_cannot_be_meant_gets_one_line_and_exit_2(words: list[str], reason: str, tmp_path: Path) -> None:
-    done = spnas(*words, cwd=tmp_path)
-    assert done.returncode == 2, done.stderr
-    assert "Traceback" not in done.stderr
-    last = done.stderr.strip().splitlines()[-1]
+def test_what_cannot_be_meant_gets_one_line_and_exit_2(
+    words: list[str],
+    reason: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", ["spnas", *words])
+    with pytest.raises(SystemExit) as stopped:
+        main()
+    said = capsys.readouterr().err
+    assert stopped.value.code == 2
+    assert "Traceback" not in said
+    last = said.strip().splitlines()[-1]
     assert last.startswith("spnas: error: ")
     assert re.search(reason, last), last
 
