@@ -12,6 +12,7 @@ from typing import NoReturn
 
 import typer
 
+from spnas.cli.classify import classify
 from spnas.cli.doctor import doctor
 from spnas.cli.evaluate import evaluate
 from spnas.cli.export import export
@@ -36,6 +37,7 @@ app.command()(predict)
 app.command()(reads_data(doctor, argument=True))
 app.command(name="list")(list_)
 app.command()(show)
+app.add_typer(classify, name="classify")
 app.add_typer(export, name="export")
 app.add_typer(ledger, name="ledger")
 

@@ -1,6 +1,7 @@
 """The verbs of the command, as functions: `from spnas import tasks; tasks.search(...)`."""
 
 from spnas.tasks.catalogue import catalogue
+from spnas.tasks.classify import classify_evaluate, classify_train
 from spnas.tasks.doctor import doctor
 from spnas.tasks.evaluate import evaluate
 from spnas.tasks.export import export_backbone
@@ -9,4 +10,15 @@ from spnas.tasks.search import search
 from spnas.tasks.show import show
 from spnas.tasks.train import train
 
-__all__ = ["catalogue", "doctor", "evaluate", "export_backbone", "predict", "search", "show", "train"]
+__all__ = [
+    "catalogue",
+    "classify_evaluate",
+    "classify_train",
+    "doctor",
+    "evaluate",
+    "export_backbone",
+    "predict",
+    "search",
+    "show",
+    "train",
+]

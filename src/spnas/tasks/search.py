@@ -23,8 +23,10 @@ from spnas.config import (
 )
 from spnas.data.batches import Pictures
 from spnas.data.choice import DataChoice, choice_of
+from spnas.data.folders import open_folders
 from spnas.data.records import NOT_A_TARGET, DataSet
 from spnas.errors import UsageError
+from spnas.evaluate.metrics import ecp
 from spnas.nets.memory import activation_mib
 from spnas.runs.folder import RunFolder
 from spnas.search.budget import parse_budget
@@ -173,8 +175,6 @@ def refuse_nothing_to_find(data: DataSet, settings: StudySettings) -> None:
         if not ((flags & NOT_A_TARGET) == 0).any():
             raise UsageError(f"no object in the part of {name} ({len(pictures)} pictures); give more pictures")
         if settings.search.objective.metric == "lamr":
-            from spnas.evaluate.metrics import ecp
-
             ecp.check(pictures.annotations)
     if "reignite" in settings.search.phases:
         labelled_for(materials.train.annotations, settings.ignition, settings.fingerprint)
@@ -187,8 +187,6 @@ def _ignition(data: str | Path | None, phases: tuple[str, ...]) -> Ignition:
         return Ignition(side=side)
     if "reignite" not in phases:
         raise UsageError("--reignite-data is for re-ignition; add reignite to --phases, or leave it out")
-    from spnas.data.folders import open_folders
-
     path = data_folder(data)
     return Ignition(path=path, fingerprint=open_folders(Path(str(path))).fingerprint, side=side)
 
