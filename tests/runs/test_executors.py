@@ -8,15 +8,17 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from spnas import shelf
-from spnas.runs import executors
-from spnas.runs.executors import Executor, MakeWork, WorkerDied, WorkFailed
+from spnas.errors import UsageError
+from spnas.runs import cluster, executors
+from spnas.runs.executors import Executor, FileRef, MakeWork, WorkerDied, WorkFailed, files_of
 
 WORK = """
 import ctypes, json, os, signal, subprocess, sys, time
@@ -48,6 +50,16 @@ def make_work(folder):
                 open(path, "w").write(str(os.getpid()))
                 time.sleep(seconds)
                 result = "slept"
+            case ["hold", mib]:
+                held = b"x" * (mib << 20)
+                time.sleep(0.5)
+                result = len(held) >> 20
+            case ["hold in a child", mib]:
+                program = f"import time; held = b'x' * ({mib} << 20); time.sleep(60)"
+                subprocess.run([sys.executable, "-c", program])
+            case ["look", seconds, name]:
+                time.sleep(seconds)
+                result = os.environ.get(name)
             case ["children", path]:
                 child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
                 open(path, "w").write(f"{os.getpid()} {child.pid}")
@@ -64,7 +76,24 @@ executor.submit(sys.argv[1].encode())
 time.sleep(60)
 """
 SHELF = shelf.members(executors)
-OURS = [name for name in SHELF if name in ("inline", "process")]
+
+
+LEAVE: list[Callable[[], None]] = []  # what ends the Ray that the tests share
+FAULTS = [
+    ('["raise", "two\\nlines"]', "KeyError", r"^KeyError: 'two\\nlines' \(spnas_test_work\.py:\d+ in work\)$"),
+    ('["memory"]', "MemoryError", r"^MemoryError \("),
+    ('["leave"]', "SystemExit", r"^SystemExit: 3 "),
+    ('["nothing"]', "TypeError", r"the work returned NoneType; a result is bytes"),
+    ("not json", "JSONDecodeError", r"^JSONDecodeError: "),
+]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_ray() -> Iterator[None]:
+    """The first test that needs Ray starts one for all of them, with room for two workers."""
+    yield
+    while LEAVE:
+        LEAVE.pop()()
 
 
 @pytest.fixture
@@ -78,11 +107,19 @@ def make_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[MakeW
 
 @contextlib.contextmanager
 def opened(name: str, make_work: MakeWork, folder: str = "f", **options: object) -> Iterator[Executor]:
+    if name == "ray":
+        start_ray()
     executor = shelf.take(executors, name).open(make_work, folder, **({"workers": 1} | options))
     try:
         yield executor
     finally:
         executor.close(kill=True)
+
+
+def start_ray() -> None:
+    """An executor uses the Ray it finds in its process and leaves it running."""
+    if not LEAVE:
+        LEAVE.append(cluster.connect(None, workers=2, cpus_per_worker=1, gpus_per_worker=None))
 
 
 def gone(pid: int, seconds: float = 3.0) -> bool:
@@ -113,56 +150,47 @@ def ask(executor: Executor, job: str) -> Future[bytes]:
     return executor.submit(job.encode())
 
 
-@pytest.mark.parametrize("name", OURS)
+@pytest.mark.parametrize("name", SHELF)
 def test_every_executor_returns_results(name: str, make_work: MakeWork) -> None:
     """More jobs than workers all come back, each with its own result."""
     with opened(name, make_work, workers=2) as executor:
         futures = [ask(executor, f'["echo", {i}]') for i in range(20)]
-        assert [future.result(20) for future in futures] == [str(i).encode() for i in range(20)]
-        assert ask(executor, '["folder"]').result(10) == b'"f"'
+        assert [future.result(60) for future in futures] == [str(i).encode() for i in range(20)]
+        assert ask(executor, '["folder"]').result(60) == b'"f"'
         big = "x" * 1_000_000
-        assert ask(executor, f'["echo", "{big}"]').result(10) == f'"{big}"'.encode()
+        assert ask(executor, f'["echo", "{big}"]').result(60) == f'"{big}"'.encode()
 
 
-@pytest.mark.parametrize("name", OURS)
+@pytest.mark.parametrize("name", SHELF)
 def test_every_executor_makes_the_work_once(name: str, make_work: MakeWork) -> None:
     """What is built for the first job serves the later ones."""
     with opened(name, make_work) as executor:
-        assert [ask(executor, '["count"]').result(10) for _ in range(3)] == [b"1", b"2", b"3"]
+        assert [ask(executor, '["count"]').result(60) for _ in range(3)] == [b"1", b"2", b"3"]
 
 
-@pytest.mark.parametrize("name", OURS)
-@pytest.mark.parametrize(
-    ("job", "kind", "said"),
-    [
-        ('["raise", "two\\nlines"]', "KeyError", r"^KeyError: 'two\\nlines' \(spnas_test_work\.py:\d+ in work\)$"),
-        ('["memory"]', "MemoryError", r"^MemoryError \("),
-        ('["leave"]', "SystemExit", r"^SystemExit: 3 "),
-        ('["nothing"]', "TypeError", r"the work returned NoneType; a result is bytes"),
-        ("not json", "JSONDecodeError", r"^JSONDecodeError: "),
-    ],
-)
-def test_every_executor_says_what_failed(name: str, job: str, kind: str, said: str, make_work: MakeWork) -> None:
+@pytest.mark.parametrize("name", SHELF)
+def test_every_executor_says_what_failed(name: str, make_work: MakeWork) -> None:
     """An exception is one line and a traceback, and the next job is done as if nothing had been."""
     with opened(name, make_work) as executor:
-        with pytest.raises(WorkFailed, match=said) as failed:
-            ask(executor, job).result(10)
-        assert failed.value.kind == kind
-        assert failed.value.traceback.startswith("Traceback (most recent call last)")
-        assert "\n" not in str(failed.value)
-        assert ask(executor, '["count"]').result(10) == b"2"
+        for done, (job, kind, said) in enumerate(FAULTS):
+            with pytest.raises(WorkFailed, match=said) as failed:
+                ask(executor, job).result(60)
+            assert failed.value.kind == kind
+            assert failed.value.traceback.startswith("Traceback (most recent call last)")
+            assert "\n" not in str(failed.value)
+            assert ask(executor, '["count"]').result(60) == str(2 * done + 2).encode()
 
 
-@pytest.mark.parametrize("name", OURS)
+@pytest.mark.parametrize("name", SHELF)
 def test_every_executor_survives_work_that_cannot_be_made(name: str, make_work: MakeWork) -> None:
     """Every job then fails with the reason."""
     with opened(name, make_work, folder="broken") as executor:
         for _ in range(2):
             with pytest.raises(WorkFailed, match="OSError: no such data"):
-                ask(executor, '["count"]').result(10)
+                ask(executor, '["count"]').result(60)
 
 
-@pytest.mark.parametrize("name", OURS)
+@pytest.mark.parametrize("name", SHELF)
 def test_every_executor_takes_no_job_after_closing(name: str, make_work: MakeWork) -> None:
     """Closing waits for the jobs at hand, may be repeated, and is final."""
     with opened(name, make_work) as executor:
@@ -241,6 +269,58 @@ def test_a_child_that_dies_takes_its_children_along(make_work: MakeWork, tmp_pat
         with pytest.raises(WorkerDied, match="signal 9"):
             future.result(3)
         assert gone(grandchild)
+
+
+@pytest.mark.parametrize("job", ["hold", "hold in a child"])
+def test_a_job_that_holds_too_much_is_ended_at_its_limit(job: str, make_work: MakeWork) -> None:
+    """What it started counts too; the reason names both numbers, and the next job is done by a fresh child."""
+    with opened("process", make_work, mib_limit=200) as executor:
+        assert ask(executor, '["hold", 50]').result(10) == b"50"
+        with pytest.raises(WorkerDied, match=r"^killed at (2[0-9]\d|3\d\d) MiB, the memory limit of a job is 200 MiB$"):
+            ask(executor, f'["{job}", 250]').result(10)
+        assert ask(executor, '["count"]').result(10) == b"1"
+
+
+def test_memory_is_limited_only_where_it_can_be_measured(make_work: MakeWork, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A limit that nobody watches is refused, not forgotten."""
+    monkeypatch.setattr(Path, "exists", lambda _path: False)
+    with pytest.raises(UsageError, match=r"cannot be measured here \(no /proc\); leave --memory-limit out"):
+        shelf.take(executors, "process").open(make_work, "f", workers=1, mib_limit=100)
+
+
+@pytest.mark.parametrize(
+    ("gpus_per_worker", "seen"), [(1, ["4", "5", "GPU-7"]), (0.5, ["4", "4", "5"]), (0, ["", "", ""])]
+)
+def test_every_child_sees_its_gpus(
+    gpus_per_worker: float, seen: list[str], make_work: MakeWork, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are dealt out of those that the parent sees."""
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4, 5,GPU-7")
+    with opened("process", make_work, workers=3, gpus_per_worker=gpus_per_worker) as executor:
+        jobs = [ask(executor, '["look", 0.5, "CUDA_VISIBLE_DEVICES"]') for _ in range(3)]
+        assert sorted(json.loads(job.result(10)) for job in jobs) == seen
+
+
+def test_without_a_word_on_gpus_the_environment_is_left_alone(
+    make_work: MakeWork, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A child sees what its parent sees."""
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,5")
+    with opened("process", make_work) as executor:
+        assert ask(executor, '["environment", "CUDA_VISIBLE_DEVICES"]').result(10) == b'"4,5"'
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+    with opened("process", make_work) as executor:
+        assert ask(executor, '["environment", "CUDA_VISIBLE_DEVICES"]').result(10) == b"null"
+
+
+def test_the_files_of_a_message_are_read_and_all_else_is_passed_over() -> None:
+    """A job or result that is no object has none."""
+    assert files_of(b'{"number": 3, "files": [{"name": "weights/00003.safetensors", "sha256": "ab"}]}') == (
+        FileRef("weights/00003.safetensors", "ab"),
+    )
+    assert files_of(b'{"number": 3}') == files_of(b'["count"]') == files_of(b"not json") == ()
+    with pytest.raises(msgspec.DecodeError, match="name"):
+        files_of(b'{"files": [{"sha256": "ab"}]}')
 
 
 @pytest.mark.parametrize("job", ['["children", "PATH"]', '["sleep", 60, "PATH"]'])

@@ -1,32 +1,31 @@
-"""A Ray to work in: one that runs already, or one of our own on this machine, which nobody else can reach."""
+"""A Ray to work in: one that runs already, or one of our own, which no other machine can reach."""
 
 import contextlib
 import math
 import os
 import shutil
 import signal
+import socket
 import sys
 import tempfile
 import threading
 import warnings
 from collections.abc import Callable, Iterator
 from types import ModuleType
+from typing import Any
 
 from spnas.errors import UsageError
 from spnas.runs import gpus
 
 _STORE_MIB = 256  # for the files under way; what does not fit is kept on disk by Ray
+_SECONDS_TO_ANSWER = 10
 _LONGEST_FOLDER = 40  # Ray's sockets lie in it, and their paths may have 107 characters
+_LOOPBACK = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"  # the name is odd, it holds for Linux too
 # Ray reads these as it is imported and started. Under `uv run`, its workers are not to be started by `uv run` too.
-_LOOPBACK = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 _ALWAYS = {"RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0"}
-# No report to its makers, listen on the loopback interface only (the name is odd, it holds for Linux too), and leave
-# CUDA_VISIBLE_DEVICES alone for workers that ask for no GPU.
-_LOCAL = {
-    "RAY_USAGE_STATS_ENABLED": "0",
-    _LOOPBACK: "0",
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-}
+# For a Ray of our own: no report to its makers, listen on the loopback interface only, and leave CUDA_VISIBLE_DEVICES
+# alone for workers that ask for no GPU.
+ALONE = _ALWAYS | {"RAY_USAGE_STATS_ENABLED": "0", _LOOPBACK: "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
 
 
 def connect(
@@ -47,10 +46,11 @@ def connect(
     if local and gpus_per_worker is not None:
         gpus.share(gpus.visible(), workers=workers, gpus_per_worker=gpus_per_worker)
     by_user = _LOOPBACK in os.environ
-    with _environment(_ALWAYS | (_LOCAL if local else {})), _signals_kept():
+    with _environment(ALONE if local else _ALWAYS), _signals_kept():
         ray = imported()
         if ray.is_initialized():
             return lambda: None
+        _keep_stdout(ray)
         if not local:
             _join(ray, str(address))
             return lambda: ray.shutdown()
@@ -70,7 +70,7 @@ def connect(
                 log_to_driver=False,
                 logging_level="ERROR",
                 _node_ip_address="127.0.0.1",
-                _temp_dir=folder,
+                _temp_dir=f"{folder}/ray",  # Ray opens its folder to all users; the one around it stays ours
             )
             if not by_user and ray.util.get_node_ip_address() != "127.0.0.1":
                 raise UsageError(
@@ -99,10 +99,36 @@ def imported() -> ModuleType:
 
 def _join(ray: ModuleType, address: str) -> None:
     try:
+        _knock(address)
         ray.init(address=address, log_to_driver=False, logging_level="ERROR")
-    except (ConnectionError, RuntimeError, ValueError) as fault:
+    except (OSError, RuntimeError, ValueError) as fault:
         said = " ".join(str(fault).split())
         raise UsageError(f"{address}: no Ray can be joined there ({said}); start one with 'ray start --head'") from None
+
+
+def _knock(address: str) -> None:
+    """Find out in seconds whether somebody listens; Ray itself tries for minutes.
+
+    Raises: OSError.
+    """
+    host, colon, port = address.rpartition(":")
+    if colon and port.isdigit():
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_SECONDS_TO_ANSWER).close()
+
+
+def _keep_stdout(ray: ModuleType) -> None:
+    """Have Ray's warnings go to stderr, one line each: it prints them to stdout, which is for results.
+
+    There is no public way; a Ray without this function prints them where it likes.
+    """
+    worker = ray._private.worker
+    if (show := getattr(worker, "print_to_stdstream", None)) and show.__module__ == worker.__name__:
+
+        def show_on_stderr(data: dict[str, Any], *rest: Any, **named: Any) -> None:
+            lines = [line.splitlines()[0] for line in data["lines"] if line.strip()]
+            show(data | {"is_err": True, "lines": lines}, *rest, **named)
+
+        worker.print_to_stdstream = show_on_stderr
 
 
 def _short_folder() -> str:

@@ -13,6 +13,7 @@ import msgspec
 from spnas.errors import IntegrityError
 from spnas.runs import files
 from spnas.runs.executors import Executor, FileRef, WorkerDied, WorkFailed, failure, files_of, process
+from spnas.runs.folder import RunFolder
 from spnas.runs.parcels import Parcel, check
 
 DONE, FAILED, DIED = "done", "failed", "died"
@@ -51,6 +52,8 @@ class Worker:
         self._order = msgspec.json.decode(order, type=Order)
         self.shared = self._order.token is None or Path(self._order.folder, self._order.token).exists()
         self._folder = self._order.folder if self.shared else tempfile.mkdtemp(prefix="spnas-")
+        if not self.shared:
+            RunFolder(self._folder).weights(0).parent.mkdir()  # as in every study
         self._executor: Executor | None = None
 
     def shares(self) -> bool:

@@ -113,6 +113,8 @@ def search(
     resize = resize_for(kind, image_size, opened.train)
     how = recipe_for(kind, resize, batch_size=batch_size, detector=detector)
     crew = crew or crew_of()
+    if crew.workers > lag:
+        talk.say(f"{crew.workers} workers, lag {lag}: more than {lag} are at work in the finals only; see --lag")
     begun = begin_from(start, root) if start is not None else Beginning(root=root)
     with folder.lock():
         stored = stored_settings(folder, StudySettings)

@@ -8,6 +8,7 @@ import collections
 import contextlib
 import logging
 import os
+import re
 import secrets
 import sys
 import threading
@@ -30,8 +31,9 @@ _SECONDS_BETWEEN_LOOKS = 0.1
 _SECONDS_TO_END = 1.0
 _SECONDS_BEFORE_ANOTHER = 1.0
 _SECONDS_UNTIL_TOLD = 30.0
-_MOST_LOSSES_IN_A_ROW = 5
+_MOST_LOSSES_IN_A_ROW = 3
 _LONGEST_REASON = 300
+_NUMBER = re.compile(r" [0-9a-f]{16,}\b")  # of an actor or a node
 
 
 def open(
@@ -193,18 +195,20 @@ class _Crew:
         """Wait until Ray has a place for a further worker; None when it is no longer needed."""
         losses = 0
         while not self._over():
-            placed = _Placed(self._ray, self._actor.remote(self._order), self._kill)
+            placed = None
             try:
+                placed = _Placed(self._ray, self._actor.remote(self._order), self._kill)
                 if placed.wait(self._over, self._tell):
                     with self._changing:
                         self._places, self._told = self._places + 1, False
                     return placed
-            except _Lost as fault:
+            except Exception as fault:  # a thread that ended here would leave its jobs waiting for ever
                 losses += 1
                 if losses % _MOST_LOSSES_IN_A_ROW == 0:
-                    self._fail_for_want_of_workers(str(fault))
+                    self._fail_for_want_of_workers(" ".join(str(fault).split()))
                 self._kill.wait(_SECONDS_BEFORE_ANOTHER)
-            placed.end()
+            if placed:
+                placed.end()
         return None
 
     def _lose(self, placed: "_Placed") -> None:
@@ -291,7 +295,7 @@ class _Placed:
 
     def end(self) -> None:
         """End the worker's child in order, so that what it started ends too, and then the actor."""
-        with contextlib.suppress(_Lost), self._losses():
+        with contextlib.suppress(Exception):  # it may be gone, and Ray with it
             self._ray.wait([self._actor.end.remote()], timeout=_SECONDS_TO_END)
             self._ray.kill(self._actor)
 
@@ -321,4 +325,5 @@ def _reason(fault: Exception) -> str:
     """Return what Ray says of a loss in one line, without its numbers and its advice."""
     lines = [line.strip() for line in str(fault).splitlines() if not line.startswith("\t")]
     said = " ".join(line for line in lines[1:] or lines if line).split("Some common causes")[0].strip()
+    said = _NUMBER.sub("", said)
     return said if len(said) <= _LONGEST_REASON else said[:_LONGEST_REASON] + "..."
