@@ -6,11 +6,18 @@ import torch
 from torch import Tensor
 
 
-@lru_cache(maxsize=64)
 def anchors(
     shapes: tuple[tuple[int, int], ...], strides: tuple[int, ...], scale: float, ratios: tuple[float, ...]
 ) -> tuple[Tensor, ...]:
     """Return (H * W * ratios, 4) boxes a level, in input pixels, cells in row-major order, ratios (h / w) innermost."""
+    # while a network is traced, tensors are no numbers, and must not be remembered as if they were
+    made = _make if torch.compiler.is_compiling() else _remembered
+    return made(shapes, strides, scale, ratios)
+
+
+def _make(
+    shapes: tuple[tuple[int, int], ...], strides: tuple[int, ...], scale: float, ratios: tuple[float, ...]
+) -> tuple[Tensor, ...]:
     levels = []
     for (height, width), stride in zip(shapes, strides, strict=True):
         ratio = torch.tensor(ratios).sqrt()
@@ -20,3 +27,6 @@ def anchors(
         centre = torch.stack(torch.meshgrid(y, x, indexing="ij")[::-1], -1)[:, :, None]
         levels.append(torch.cat((centre - half, centre + half), -1).reshape(-1, 4))
     return tuple(levels)
+
+
+_remembered = lru_cache(maxsize=64)(_make)

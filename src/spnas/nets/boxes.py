@@ -10,6 +10,8 @@ from torch import Tensor
 from torchvision.ops import nms
 
 LARGEST_LOG_SCALE = math.log(1000.0 / 16)
+SMALLEST_SIDE = 1e-2  # pixels
+MOST_CELLS = 1 << 22  # of one table of boxes and ground truths; a handful of them live at a time
 
 
 def areas(boxes: Tensor) -> Tensor:
@@ -19,16 +21,18 @@ def areas(boxes: Tensor) -> Tensor:
 
 def intersections(a: Tensor, b: Tensor) -> Tensor:
     """(..., A, 4) and (..., G, 4) -> (..., A, G): areas of intersection."""
-    top_left = torch.maximum(a[..., :, None, :2], b[..., None, :, :2])
-    bottom_right = torch.minimum(a[..., :, None, 2:], b[..., None, :, 2:])
-    return (bottom_right - top_left).clamp_(min=0).prod(-1)
+    left, top, right, bottom = (
+        bound(a[..., :, None, side], b[..., None, :, side])
+        for side, bound in enumerate((torch.maximum, torch.maximum, torch.minimum, torch.minimum))
+    )
+    return right.sub_(left).clamp_(min=0).mul_(bottom.sub_(top).clamp_(min=0))
 
 
 def overlaps(a: Tensor, b: Tensor) -> Tensor:
     """(..., A, 4) and (..., G, 4) -> (..., A, G): intersection over union; empty boxes overlap nothing."""
     shared = intersections(a, b)
-    union = areas(a)[..., :, None] + areas(b)[..., None, :] - shared
-    return shared / union.clamp(min=1e-6)
+    union = (areas(a)[..., :, None] + areas(b)[..., None, :]).sub_(shared)
+    return shared.div_(union.clamp_(min=1e-6))
 
 
 def encode(boxes: Tensor, anchors: Tensor, weights: tuple[float, float, float, float]) -> Tensor:
@@ -54,22 +58,61 @@ def clip(boxes: Tensor, sizes: Tensor) -> Tensor:
     return torch.minimum(boxes.clamp(min=0), limit)
 
 
-def assign(overlap: Tensor, real: Tensor, *, positive: float, negative: float, best_too: bool) -> tuple[Tensor, Tensor]:
-    """Match (N, A, G) overlaps to ground truth, `real` (N, G) telling which columns are any.
+def is_empty(boxes: Tensor) -> Tensor:
+    """(..., 4) -> (...): which boxes have hardly a width or a height."""
+    return ((boxes[..., 2:] - boxes[..., :2]) < SMALLEST_SIDE).any(-1)
+
+
+def slices(count: int, columns: int) -> list[slice]:
+    """Cut `count` rows of a table of so many columns into slices of at most `MOST_CELLS` cells."""
+    rows = max(1, MOST_CELLS // max(1, columns))
+    return [slice(start, start + rows) for start in range(0, count, rows)]
+
+
+@torch.no_grad()
+def assign(
+    boxes: Tensor, truths: Tensor, real: Tensor, *, positive: float, negative: float, best_too: bool
+) -> tuple[Tensor, Tensor]:
+    """Match boxes (N, A, 4), or (A, 4) for all pictures, to truths (N, G, 4); `real` (N, G): which of them are any.
 
     Returns: matched column (N, A) and state (N, A): 1 positive, 0 negative, -1 neither. With `best_too`, whatever
-    overlaps a ground truth best is positive as well (Faster R-CNN, section 3.1.2).
+    overlaps a ground truth best is positive as well (Faster R-CNN, section 3.1.2). Memory is bounded: the table of
+    overlaps is made in slices of A, and with `best_too` twice when there are several.
     """
-    overlap = overlap * real[:, None]
-    best, column = overlap.max(-1)
-    state = torch.full_like(column, -1)
-    state[best < negative] = 0
-    state[best >= positive] = 1
+    parts = slices(boxes.shape[-2], real.numel())
+    best, column, highest = [], [], real.new_zeros(real.shape, dtype=boxes.dtype)
+    for part in parts:
+        overlap = overlaps(boxes[..., part, :], truths).mul_(real[:, None])
+        value, index = overlap.max(-1)
+        best.append(value)
+        column.append(index)
+        if best_too:
+            highest = torch.maximum(highest, overlap.amax(1))
+    state = _state(torch.cat(best, 1), positive=positive, negative=negative)
     if best_too:
-        highest = overlap.amax(1, keepdim=True)
-        is_best = (overlap == highest) & (highest > 1e-3) & real[:, None]
-        state[is_best.any(-1)] = 1
-    return column, state
+        wanted = highest.masked_fill(highest <= 1e-3, torch.inf)[:, None]
+        for part in parts:
+            if len(parts) > 1:
+                overlap = overlaps(boxes[..., part, :], truths).mul_(real[:, None])
+            state[:, part].masked_fill_((overlap == wanted).any(-1), 1)
+    return torch.cat(column, 1), state
+
+
+def _state(best: Tensor, *, positive: float, negative: float) -> Tensor:
+    neither = torch.full_like(best, -1, dtype=torch.long)
+    return neither.masked_fill_(best < negative, 0).masked_fill_(best >= positive, 1)
+
+
+@torch.no_grad()
+def covered(boxes: Tensor, regions: Tensor, real: Tensor, *, share: float) -> Tensor:
+    """(N, A, 4) or (A, 4) -> (N, A): which boxes lie to more than `share` of their area in one of the regions
+    (N, G, 4) that are `real` (N, G)."""
+    size = areas(boxes).clamp(min=1e-6)[..., None]
+    found = [
+        ((intersections(boxes[..., part, :], regions).div_(size[..., part, :]) > share) & real[:, None]).any(-1)
+        for part in slices(boxes.shape[-2], real.numel())
+    ]
+    return torch.cat(found, 1)
 
 
 def sample(state: Tensor, count: int, positive_share: float, rng: torch.Generator) -> Tensor:
@@ -96,3 +139,9 @@ def suppress(boxes: Tensor, scores: Tensor, threshold: float) -> Tensor:
     for row in range(boxes.shape[0]):
         kept[row, nms(boxes[row], scores[row], threshold)] = True
     return kept & (scores > -math.inf)
+
+
+def suppress_in_groups(boxes: Tensor, scores: Tensor, groups: Tensor, threshold: float, *, span: Tensor) -> Tensor:
+    """`suppress`, but boxes of different groups (R, K), counted from 0, leave each other alone: each group is moved
+    `span` further away than the one before, which is more than the largest coordinate."""
+    return suppress(boxes + groups[..., None] * span, scores, threshold)

@@ -12,7 +12,6 @@ from spnas.nets.settings import DetectorSettings
 
 CODE_WEIGHTS = (1.0, 1.0, 1.0, 1.0)
 NMS_THRESHOLD = 0.7
-SMALLEST_SIDE = 1e-2  # pixels
 
 
 class Targets(NamedTuple):
@@ -29,11 +28,10 @@ class Targets(NamedTuple):
         return (self.labels >= 0) & ~self.ignore
 
     def unusable(self, boxes: Tensor) -> Tensor | None:
-        """(N, A, 4) -> (N, A): boxes mostly inside an ignore region, or None where there is no such region at all."""
+        """(N, A, 4) or (A, 4) -> (N, A): boxes mostly inside an ignore region, or None where there is no region."""
         if not bool(self.ignore.any()):
             return None
-        share = bx.intersections(boxes, self.boxes) / bx.areas(boxes).clamp(min=1e-6)[..., None]
-        return ((share > 0.5) & self.ignore[:, None]).any(-1)
+        return bx.covered(boxes, self.boxes, self.ignore, share=0.5)
 
 
 class Guesses(NamedTuple):
@@ -81,12 +79,10 @@ class RPN(nn.Module):
             by_level.append(bx.clip(bx.decode(picked, boxes[index], CODE_WEIGHTS), sizes))
             score_by_level.append(top)
         boxes, score = torch.cat(by_level, 1), torch.cat(score_by_level, 1)
-        empty = ((boxes[..., 2:] - boxes[..., :2]) < SMALLEST_SIDE).any(-1)
-        score = score.masked_fill(empty, -torch.inf)
-        # far apart, boxes of different levels do not suppress each other
+        score = score.masked_fill(bx.is_empty(boxes), -torch.inf)
         level = torch.cat([torch.full_like(s, i) for i, s in enumerate(score_by_level)], 1)
-        apart = level[..., None] * (sizes.max() + 1)
-        score = score.masked_fill(~bx.suppress(boxes + apart, score, NMS_THRESHOLD), -torch.inf)
+        kept = bx.suppress_in_groups(boxes, score, level, NMS_THRESHOLD, span=sizes.max() + 1)
+        score = score.masked_fill(~kept, -torch.inf)
         top, index = score.topk(min(after, score.shape[1]), dim=1)
         return boxes.gather(1, index[..., None].expand(-1, -1, 4)), top > -torch.inf
 
@@ -94,9 +90,8 @@ class RPN(nn.Module):
         """Return binary cross-entropy of objectness and smooth L1 of offsets over sampled anchors."""
         anchor_all = torch.cat(guesses.anchors)
         score, offset = torch.cat(guesses.scores, 1).float(), torch.cat(guesses.offsets, 1).float()
-        overlap = bx.overlaps(anchor_all, targets.boxes)
-        column, state = bx.assign(overlap, targets.real, positive=0.7, negative=0.3, best_too=True)
-        unusable = targets.unusable(anchor_all.expand(len(score), -1, -1))
+        column, state = bx.assign(anchor_all, targets.boxes, targets.real, positive=0.7, negative=0.3, best_too=True)
+        unusable = targets.unusable(anchor_all)
         if unusable is not None:
             state = torch.where(unusable & (state == 0), -1, state)
         drawn = bx.sample(state, self.settings.rpn_samples, 0.5, rng)
