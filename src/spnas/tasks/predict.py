@@ -1,113 +1,108 @@
 """`spnas predict`: find objects in pictures; drawn pictures and COCO results come out."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
 import numpy as np
 
-from spnas.assess import EVAL_BATCH
-from spnas.data.batches import Pictures, eval_batches
 from spnas.data.open import open_data
-from spnas.data.pictures import picture_size, read_picture
-from spnas.data.records import Annotations
-from spnas.errors import DataError, UsageError
-from spnas.evaluate.detect import detect
-from spnas.evaluate.results import write_results
+from spnas.data.pictures import picture_size
+from spnas.errors import UsageError
+from spnas.predict import Detections, load
+from spnas.predict.sources import files_of
+from spnas.predict.tiles import tiling_of
+from spnas.report import encode
 from spnas.runs.files import faults_named, write_atomic
 from spnas.talk import Part, Talk
-from spnas.tasks.gallery import draw_found
+from spnas.tasks.gallery import SHOWN_PX
+from spnas.tasks.overwrite import DRAWN, RESULTS, refuse_other_folder
 from spnas.tasks.source import refuse_other_classes
-from spnas.train.weights import ModelConfig, load_model
-
-ENDINGS = {".jpg", ".jpeg", ".png"}
 
 
 class PredictResult(msgspec.Struct, frozen=True, kw_only=True):
-    """Where drawn pictures and detections lie."""
+    """Where drawn pictures and detections lie; `earlier` counts drawn pictures that other runs left in the folder."""
 
     folder: str
     results: str
     pictures: int
     detections: int
+    earlier: int = 0
 
 
 def predict(
-    images: list[str] | list[Path],
+    images: Sequence[str | Path],
     *,
     model: str | Path,
     out: str | Path = "predictions",
     data: str | Path | None = None,
     score: float = 0.5,
+    tile: int | tuple[int, int] | None = None,
     talk: Talk | None = None,
 ) -> PredictResult:
     """Find objects in picture files, in folders of them, or in the val of `data` (whose ids are then written).
 
-    Detections above the model's own threshold go into `results.json`; those above `score` are drawn.
+    Detections above the model's own threshold go into `results.json`; those of at least `score` are drawn.
 
-    Raises: UsageError when there is no picture; DataError for a picture that cannot be read; IntegrityError.
+    Args: tile: side, or (side, overlap), of the tiles that large pictures are cut into, see `spnas.Model.predict`.
+    Raises: UsageError when there is no picture, or something else in `out`; DataError for a picture that cannot be
+    read; IntegrityError.
     """
     talk = talk or Talk(quiet=True)
-    detector, config = load_model(Path(model))
-    if data is not None:
-        if images:
-            raise UsageError("give either pictures or --data, not both")
-        annotations = open_data(Path(data)).val
-        refuse_other_classes(annotations, config.classes, Path(model))
-    else:
-        annotations = _bare([Path(i) for i in images], config)
+    tiling_of(tile)
+    if data is not None and images:
+        raise UsageError("give either pictures or --data, not both")
     folder = Path(out)
-    if folder.exists() and not folder.is_dir():
-        raise UsageError(f"--out {folder}: a file of that name is in the way; give another folder")
+    refuse_other_folder(folder, "--out")
+    looker = load(model)
+    category_ids = looker.category_ids
+    if data is not None:
+        val = open_data(Path(data)).val
+        refuse_other_classes(val, looker.classes, Path(model))
+        files, image_ids, category_ids = [val.path(i) for i in range(len(val))], val.image_ids, val.category_ids
+    else:
+        files = [file for path in images for file in files_of(Path(path))]
+        image_ids = tuple(map(str, files))
+        if not files:
+            raise UsageError("no pictures to look at; name files, or folders that hold .jpg or .png files")
+        for file in files:
+            picture_size(file)  # what cannot be read is said before the work begins
+    found: list[Detections] = []
+    with talk.progress():
+        for one in looker.stream(files, score=0, tile=tile):
+            found.append(one)
+            talk.show([Part("pictures", len(found), len(files))])
     with faults_named(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    pictures = Pictures(annotations, config.resize)
+    rows = [
+        row
+        for one, image_id in zip(found, image_ids, strict=True)
+        for row in msgspec.structs.replace(one, category_ids=category_ids).to_coco(image_id)
+    ]
+    write_atomic(folder / RESULTS, msgspec.json.encode(rows))
     with talk.progress():
-        found = detect(
-            detector,
-            eval_batches(pictures, batch_size=EVAL_BATCH),
-            progress=lambda done: talk.show([Part("pictures", done, len(pictures))]),
-        )
-    for index in range(len(annotations)):
-        drawn = draw_found(read_picture(annotations.path(index)), found, index, config.classes, threshold=score)
-        ending = "png" if drawn.startswith(b"\x89PNG") else "jpg"
-        write_atomic(folder / f"{index:05d}-{Path(annotations.files[index]).stem[:80]}.{ending}", drawn)
-    write_atomic(folder / "results.json", write_results(annotations, found))
+        drawn: set[str] = set()
+        for one in found:
+            drawn.add(_draw(folder, len(drawn), one.above(score)))
+            talk.show([Part("drawn", len(drawn), len(files))])
     return PredictResult(
         folder=str(folder),
-        results=str(folder / "results.json"),
-        pictures=len(annotations),
-        detections=len(found.scores),
+        results=str(folder / RESULTS),
+        pictures=len(files),
+        detections=len(rows),
+        earlier=sum(1 for p in folder.iterdir() if DRAWN.fullmatch(p.name) and p.name not in drawn),
     )
 
 
-def _bare(images: list[Path], config: ModelConfig) -> Annotations:
-    """Describe picture files as annotations without boxes; their ids are the paths as they were given."""
-    files: list[Path] = []
-    for path in images:
-        if path.is_dir():
-            files += sorted(p for p in path.iterdir() if p.suffix.lower() in ENDINGS)
-        elif path.exists():
-            files.append(path)
-        else:
-            raise DataError(path, "", "picture-missing", "no such picture or folder", "check the path")
-    if not files:
-        raise UsageError("no pictures to look at; name files, or folders that hold .jpg or .png files")
-    count = len(files)
-    return Annotations(
-        name="pictures",
-        root=Path(),
-        classes=config.classes,
-        files=tuple(map(str, files)),
-        image_ids=tuple(map(str, files)),
-        box_ids=(),
-        category_ids=config.category_ids,
-        sizes=np.array([picture_size(f) for f in files], np.int32).reshape(-1, 2),
-        first=np.zeros(count + 1, np.int64),
-        boxes=np.zeros((0, 4)),
-        labels=np.zeros(0, np.int64),
-        flags=np.zeros(0, np.uint8),
-        areas=np.zeros(0),
-    )
+def _draw(folder: Path, index: int, found: Detections) -> str:
+    """Write a picture with what was found in it, and return the file's name."""
+    data = encode(np.asarray(found.plot(scale=max(1, SHOWN_PX // max(found.size)))))
+    endings = ("png", "jpg") if data.startswith(b"\x89PNG") else ("jpg", "png")
+    assert found.path is not None
+    names = [f"{index:05d}-{Path(found.path).stem[:80]}.{ending}" for ending in endings]
+    write_atomic(folder / names[0], data)
+    (folder / names[1]).unlink(missing_ok=True)  # the same picture of an earlier run
+    return names[0]
 
 
 def describe(result: PredictResult) -> list[str]:
@@ -115,5 +110,6 @@ def describe(result: PredictResult) -> list[str]:
     return [
         f"{result.detections} detections in {result.pictures} pictures",
         f"drawn pictures: {result.folder}",
+        *([f"  with {result.earlier} of an earlier run, which stay as they are"] if result.earlier else []),
         f"detections: {result.results}",
     ]
