@@ -1,5 +1,7 @@
 """`spnas.load(MODEL).predict(PICTURES)`, from every kind of source."""
 
+import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -197,3 +199,17 @@ def test_a_model_is_a_bundle_a_file_or_a_finished_study(bundle: Path, config: Mo
     assert repr(spnas.load(bundle)).startswith(f"<Model {bundle} for {len(config.classes)} classes: ")
     with pytest.raises(UsageError, match="no such model"):
         spnas.load(tmp_path / "nowhere")
+
+
+def test_the_page_says_what_works(bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every line of Python in docs/predict.md runs."""
+    page = (Path(__file__).parents[2] / "docs" / "predict.md").read_text()
+    blocks = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    shutil.copytree(bundle, tmp_path / "runs" / "mine")
+    picture = np.random.default_rng(0).integers(0, 256, (60, 80, 3), dtype=np.uint8)
+    Image.fromarray(picture).save(tmp_path / "street.jpg")
+    monkeypatch.chdir(tmp_path)
+    assert blocks
+    for block in blocks:
+        exec(compile(block, "docs/predict.md", "exec"), {})
+    assert (tmp_path / "drawn.png").exists()

@@ -98,6 +98,12 @@ def test_a_cut_box_leaves_its_score_to_the_one_that_is_whole() -> None:
     assert merged(*seen) == [[50, 10, 80, 30, 0.9]]
 
 
+def test_a_cut_box_leaves_its_score_to_the_one_that_looks_like_it() -> None:
+    """And to no other of its class."""
+    seen = one(LEFT, (50, 10, 64, 30, 0.9)), one(RIGHT, (40, 40, 60, 60, 0.7), (50, 10, 80, 30, 0.6))
+    assert merged(*seen) == [[50, 10, 80, 30, 0.9], [40, 40, 60, 60, 0.7]]
+
+
 def test_a_cut_box_of_another_class_is_no_part_of_it() -> None:
     seen = one(LEFT, (50, 10, 64, 30, 0.9), label=1), one(RIGHT, (50, 10, 80, 30, 0.6))
     assert len(merged(*seen)) == 2
