@@ -77,7 +77,7 @@ def read_picture(path: Path, *, formats: tuple[str, ...] = SAFE_FORMATS) -> NDAr
     with _opened(path, formats) as image:
         code = read_header(path, image).orientation
         image.load()
-        return turn_pixels(_to_rgb(image), code)
+        return turn_pixels(to_rgb(image), code)
 
 
 def picture_header(path: Path, *, formats: tuple[str, ...] = SAFE_FORMATS, data: bytes | None = None) -> Header:
@@ -164,7 +164,7 @@ def _opened(path: Path, formats: tuple[str, ...], data: bytes | None = None) -> 
             ) from None
 
 
-def _to_rgb(image: Image.Image) -> NDArray[np.uint8]:
+def to_rgb(image: Image.Image) -> NDArray[np.uint8]:
     """Return the pixels (H, W, 3) of a loaded picture of an accepted mode."""
     if image.mode.startswith("I;16"):
         grey = (np.asarray(image).astype(np.uint32) + 128) // 257

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from spnas.data.exif import turn_pixels
-from spnas.data.pictures import _to_rgb, read_header, read_picture
+from spnas.data.pictures import read_header, read_picture, to_rgb
 from spnas.errors import DataError, UsageError, escape
 
 ENDINGS = frozenset((".jpg", ".jpeg", ".png"))
@@ -94,4 +94,4 @@ def _pixels_of(name: str, image: Image.Image) -> NDArray[np.uint8]:
         raise DataError(
             escape(name), "", "picture-damaged", f"the picture does not decode: {reason}", "restore it from its source"
         ) from None
-    return turn_pixels(_to_rgb(image), code)
+    return turn_pixels(to_rgb(image), code)

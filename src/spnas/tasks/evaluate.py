@@ -23,6 +23,7 @@ from spnas.evaluate.results import read_results, write_results
 from spnas.runs.files import write_atomic
 from spnas.shelf import take
 from spnas.talk import Part, Talk
+from spnas.tasks.overwrite import refuse_other_file
 from spnas.tasks.source import open_for, refuse_other_classes
 from spnas.train.weights import load_model
 
@@ -60,6 +61,8 @@ def evaluate(
     choice = choice_of(data)
     if results is not None and not Path(results).absolute().parent.is_dir():
         raise UsageError(f"--results {results}: its folder is not there; make it first")
+    if results is not None:
+        refuse_other_file(Path(results), "--results")
     read = _reader(Path(model))
     if read is not None:
         judged, found = _judge_results(choice, read, with_pictures=pictures, talk=talk)
