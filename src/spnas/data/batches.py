@@ -22,6 +22,7 @@ from spnas.data.transforms import (
     resize,
     vary,
     write_normalised,
+    zoom,
 )
 from spnas.errors import DataError
 from spnas.rng import rng
@@ -157,29 +158,41 @@ def train_batch(
     seed: int,
     candidate: int = 0,
     augment: Augment | None = MILD,
+    sides: tuple[int, ...] = (),
+    part: tuple[int, int] = (0, 1),
 ) -> Batch:
     """Return the batch of this step: the same for the same arguments, whatever was asked before.
 
     Every epoch visits each picture once, in an order of its own; a batch may reach into the next epoch.
+
+    sides: in pixels, one drawn for each step; of the short side where the rule has one, else of the long one.
+    part: (i, n) for the i-th of n equal parts of the batch, padded for itself.
     """
-    drawn = _resize_of_step(pictures.resize, augment, step=step, seed=seed, candidate=candidate)
+    drawn = _resize_of_step(pictures.resize, augment, sides, step=step, seed=seed, candidate=candidate)
 
     def make(position: int) -> Ready:
         epoch, place = divmod(position, len(pictures))
         index = int(_order(seed, candidate, epoch, len(pictures))[place])
         sample = pictures.sample(index)
-        if augment is None:
-            return Ready(index, sample, None)
-        draw = rng(seed, "augment", candidate, epoch, index)
         width, height = (int(v) for v in pictures.annotations.sizes[index])
         frame = drawn.target(width, height)
+        if augment is None:
+            same = frame == sample.pixels.shape[1::-1]
+            return Ready(index, sample if same else zoom(sample, 1.0, place=(0.0, 0.0), frame=frame), None)
+        draw = rng(seed, "augment", candidate, epoch, index)
         return Ready(index, vary(sample, augment, rng=draw, frame=frame), colour_matrix(augment, draw))
 
-    return _collate(pictures.map(make, range(step * batch_size, (step + 1) * batch_size)))
+    count, first = batch_size // part[1], step * batch_size
+    return _collate(pictures.map(make, range(first + part[0] * count, first + (part[0] + 1) * count)))
 
 
-def _resize_of_step(rule: Resize, augment: Augment | None, *, step: int, seed: int, candidate: int) -> Resize:
-    """Return how the pictures of one step are resized: with another short side each time, if the rule has one."""
+def _resize_of_step(
+    rule: Resize, augment: Augment | None, sides: tuple[int, ...], *, step: int, seed: int, candidate: int
+) -> Resize:
+    """Return how the pictures of one step are resized: with another side each time, if there is one to be drawn."""
+    if sides:
+        side = sides[int(rng(seed, "side", candidate, 0, step).integers(len(sides)))]
+        return Resize(None, side) if rule.short is None else Resize(side, rule.long)
     if rule.short is None or augment is None:
         return rule
     low, high = augment.short

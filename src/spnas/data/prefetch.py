@@ -2,13 +2,13 @@
 
 import queue
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from typing import TypeVar
 
 Item = TypeVar("Item")
 
 
-def prefetch(items: Iterable[Item], *, ahead: int = 1) -> Iterator[Item]:
+def prefetch(items: Iterable[Item], *, ahead: int = 1) -> Generator[Item]:
     """Yield `items` in order while a thread makes up to `ahead` more; its exceptions are raised here."""
     ready: queue.Queue[tuple[Item | None, BaseException | None]] = queue.Queue(maxsize=ahead)
     stop = threading.Event()

@@ -1,41 +1,47 @@
-"""`spnas train`: one detector around one backbone, on a user's data."""
+"""`spnas train`: one detector around one backbone, on a user's data, by one process or by those of `torchrun`."""
 
-import time
+import contextlib
+import math
+import shutil
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import msgspec
+from torch import nn
 
-from spnas.arch import Candidate
 from spnas.arch.published import arch_of
-from spnas.assess import Materials, Recipe, assess, threads
-from spnas.config import data_name, recipe_for, recipe_name_for, resize_for
-from spnas.data.batches import Pictures
+from spnas.assess import EVAL_BATCH, threads
+from spnas.config import data_name
+from spnas.data.batches import Batch, Pictures, eval_batches, train_batch
 from spnas.data.choice import DataChoice, choice_of
-from spnas.errors import UsageError
+from spnas.data.records import DataSet
+from spnas.data.transforms import MILD
+from spnas.errors import IntegrityError, ResourceError, StudyInUseError, UsageError
+from spnas.evaluate.detect import detect
+from spnas.evaluate.metrics.coco import NAMES, score
 from spnas.runs.files import write_atomic
 from spnas.runs.folder import RunFolder
 from spnas.talk import Part, Talk, duration
+from spnas.tasks.start import begin
 from spnas.tasks.resume import begin_or_go_on, stored_settings
 from spnas.tasks.source import open_for
-from spnas.train.loop import Diverged
-from spnas.train.weights import load_model, write_bundle
+from spnas.tasks.train_run import TrainRun, device_here, settle
+from spnas.train.judge import Judge
+from spnas.train.log import MetricsLog, best_of, read_log
+from spnas.train.loop import Diverged, TrainKey
+from spnas.train.loop import train as train_detector
+from spnas.train.options import OPTIONS, TrainOptions, options_of
+from spnas.train.ranks import Ranks, gathered, tell
+from spnas.train.weights import ModelConfig, load_model, write_bundle
+from spnas.train.why import NOTHING, why_nothing
 
-DEFAULT_EPOCHS = 36
-
-
-class TrainRun(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What a training is, once and for all."""
-
-    data: DataChoice
-    fingerprint: str
-    arch: str
-    recipe: Recipe
-    steps: int
-    seed: int
+AHEAD = 2  # batches that are made in advance, where threads read pictures
 
 
 class TrainResult(msgspec.Struct, frozen=True, kw_only=True):
-    """Where the model lies and what it reached on val."""
+    """Where the model lies and what it reached on val; `causes` says why, where it has learned nothing."""
 
     folder: str
     model: str
@@ -43,6 +49,14 @@ class TrainResult(msgspec.Struct, frozen=True, kw_only=True):
     steps: int
     metrics: dict[str, float]
     seconds: float
+    causes: tuple[str, ...] = ()
+
+
+class Ended(msgspec.Struct, frozen=True, kw_only=True):
+    """What `result.json` keeps: the seconds of all sittings so far, and why nothing was learned."""
+
+    seconds: float = 0.0
+    causes: tuple[str, ...] = ()
 
 
 def train(
@@ -50,78 +64,198 @@ def train(
     *,
     data: str | Path | DataChoice | None = None,
     out: str | Path | None = None,
-    steps: int | None = None,
-    image_size: int | None = None,
-    recipe: str | None = None,
-    batch_size: int | None = None,
-    detector: str = "faster_rcnn",
-    seed: int = 0,
-    thread_count: int | None = None,
+    options: TrainOptions | None = None,
     talk: Talk | None = None,
+    **given: Any,
 ) -> TrainResult:
-    """Train `arch` from scratch and judge it on val; the same call goes on with a training that was interrupted.
+    """Train `arch` and judge it on val; the same call goes on with a training that was interrupted.
+
+    given: options by name, such as `steps=600`, in place of those of `options`.
 
     Raises: UsageError, DataError, StudyInUseError, ResourceError, IntegrityError.
     """
-    talk = talk or Talk(quiet=True)
-    if steps is not None and steps < 1:
-        raise UsageError(f"--steps {steps}: give at least 1")
+    options = _merged(options or TrainOptions(), given)
     parsed = arch_of(arch)
     choice = choice_of(data)
     folder = RunFolder(out or Path("runs") / f"train-{data_name(choice)}-{parsed.id}")
-    opened = open_for(choice, talk)
-    kind = recipe_name_for(recipe)
-    resize = resize_for(kind, image_size, opened.train)
-    resolved = recipe_for(kind, resize, batch_size=batch_size, detector=detector)
-    steps = steps or max(1, DEFAULT_EPOCHS * len(opened.train) // resolved.train_settings.batch_size)
-    run = TrainRun(
-        data=choice, fingerprint=opened.fingerprint, arch=parsed.text, recipe=resolved, steps=steps, seed=seed
-    )
-    with folder.lock():
-        begin_or_go_on(folder, run, stored_settings(folder, TrainRun))
-        learn, judge = Pictures(opened.train, resize), Pictures(opened.val, resize)
-        if not (folder.best / "manifest.json").exists():
-            materials = Materials(train=learn, search_val=judge, whole_train=learn, val=judge)
-            _train(folder, run, materials, thread_count, talk)
-        _, config = load_model(folder.best)
-        seconds = msgspec.json.decode((folder.root / "result.json").read_bytes(), type=dict[str, float])["seconds"]
+    with gathered(device_here()) as ranks:
+        talk = talk if talk is not None and ranks.first else Talk(quiet=True)
+        opened = open_for(choice, talk)
+        with folder.lock() if ranks.first else contextlib.nullcontext():
+            compose = partial(settle, options, arch=parsed, choice=choice, data=opened, ranks=ranks, talk=talk)
+            run = _agree(folder, compose, ranks)
+            if not _done(folder, ranks):
+                _train(folder, run, opened, options, ranks=ranks, talk=talk)
+            tell(b"published", ranks)
+            _, config = load_model(folder.best)
+            ended, lines = _ended(folder), read_log(folder.root)
     return TrainResult(
         folder=str(folder.root),
         model=str(folder.best),
         arch=parsed.text,
-        steps=steps,
+        steps=lines[-1].step if lines else run.steps,
         metrics=config.metrics,
-        seconds=seconds,
+        seconds=ended.seconds,
+        causes=ended.causes,
     )
 
 
-def _train(folder: RunFolder, run: TrainRun, materials: Materials, thread_count: int | None, talk: Talk) -> None:
-    if thread_count:
-        threads(thread_count)
-    began = time.monotonic()
+def _merged(options: TrainOptions, given: dict[str, Any]) -> TrainOptions:
+    names = {option.field: name for name, option in OPTIONS.items()}
+    said = options_of({names.get(field, field): value for field, value in given.items()})
+    return msgspec.structs.replace(options, **{field: getattr(said, field) for field in given})
 
-    def show(step: int, terms: dict[str, float]) -> None:
-        pace = (time.monotonic() - began) / step
-        label = f"loss {sum(terms.values()):.3f}, about {duration(pace * (run.steps - step))} left"
-        talk.show([Part(label, step, run.steps)])
 
-    candidate = Candidate(number=0, role="final", arch=arch_of(run.arch), steps=run.steps, seed=run.seed)
+def _agree(folder: RunFolder, compose: Callable[[TrainRun | None], TrainRun], ranks: Ranks) -> TrainRun:
+    """Return what the first process settles, on all of them, and have it begun or gone on with."""
+    words: bytes | None = None
+    try:
+        if ranks.first:
+            stored = stored_settings(folder, TrainRun)
+            run = compose(stored)
+            begin_or_go_on(folder, run, stored)
+            words = msgspec.json.encode(run)
+    except (UsageError, IntegrityError, ResourceError, StudyInUseError):
+        tell(None, ranks)
+        raise
+    return msgspec.json.decode(tell(words, ranks), type=TrainRun)
+
+
+def _done(folder: RunFolder, ranks: Ranks) -> bool:
+    return tell(b"done" if (folder.best / "manifest.json").exists() else b"", ranks) == b"done"
+
+
+def _train(folder: RunFolder, run: TrainRun, data: DataSet, options: TrainOptions, *, ranks: Ranks, talk: Talk) -> None:
+    """Train, judge, and put the model into its place; all but the training is the first process's work."""
+    if options.threads:
+        threads(options.threads)
+    recipe, settings = run.recipe, run.recipe.train_settings
+    detector, config, source = begin(_config(run, data), run.start, seed=run.seed)
+    if run.start is not None:
+        talk.say(f"starts from {source}")
+    detector.to(recipe.device)
+    learn = Pictures(data.train, recipe.resize, threads=options.loader_workers)
+    epoch_steps = len(data.train) / settings.batch_size
+    log = _log(folder, epoch_steps, options) if ranks.first else None
+    judge = Judge(
+        at=_judged_at(run, epoch_steps),
+        evaluate=partial(_metrics, pictures=Pictures(data.val, recipe.resize)),
+        folder=folder.checkpoint(0),
+    )
     try:
         with talk.progress():
-            assess(
-                candidate,
-                run.recipe,
-                materials,
-                parent=None,
-                weights=folder.weights(0),
+            train_detector(
+                detector,
+                partial(_batch, learn, run, ranks),
+                settings,
+                steps=run.steps,
+                key=TrainKey(run.seed, 0, f"0:{arch_of(run.arch).id}:{run.steps}"),
                 checkpoint=folder.checkpoint(0) / "training.safetensors",
-                on_step=show,
+                on_step=partial(_show, log, run.steps, talk),
+                ranks=ranks,
+                ahead=AHEAD if options.loader_workers else 0,
+                log=log,
+                judge=judge,
+                checkpoint_seconds=options.checkpoint_seconds,
             )
     except Diverged as fault:
         raise UsageError(str(fault)) from None
-    write_atomic(folder.root / "result.json", msgspec.json.encode({"seconds": time.monotonic() - began}))
-    detector, config = load_model(folder.weights(0))
+    finally:
+        learn.close()
+        if log is not None:
+            log.close()
+            _write_ended(folder, Ended(seconds=log.seconds))
+    if log is not None:
+        _finish(folder, run, data, detector=detector, config=config, log=log)
+
+
+def _finish(
+    folder: RunFolder, run: TrainRun, data: DataSet, *, detector: nn.Module, config: ModelConfig, log: MetricsLog
+) -> None:
+    """Say what was reached, and if it is nothing, why; then publish the model."""
+    settings = run.recipe.train_settings
+    judged = best_of(log.lines, settings.best_by) if settings.best_by else log.lines[-1]
+    metrics = judged.val if judged else {}
+    if metrics.get("ap", 0.0) < NOTHING:
+        causes = why_nothing(
+            data.train,
+            data.val,
+            log.lines,
+            steps=log.lines[-1].step,
+            settings=settings,
+            detector=run.recipe.detector_settings,
+            resize=run.recipe.resize,
+        )
+        _write_ended(folder, Ended(seconds=log.seconds, causes=tuple(causes)))
+    config = msgspec.structs.replace(config, metrics=metrics)
     folder.publish_best(lambda into: write_bundle(into, detector, config))
+    shutil.rmtree(folder.checkpoint(0), ignore_errors=True)  # the model is in place
+
+
+def _config(run: TrainRun, data: DataSet) -> ModelConfig:
+    return ModelConfig(
+        detector=run.recipe.detector,
+        arch=run.arch,
+        classes=data.train.classes,
+        category_ids=data.train.category_ids,
+        settings=run.recipe.detector_settings,
+        resize=run.recipe.resize,
+    )
+
+
+def _batch(pictures: Pictures, run: TrainRun, ranks: Ranks, step: int) -> Batch:
+    settings = run.recipe.train_settings
+    return train_batch(
+        pictures,
+        batch_size=settings.batch_size,
+        step=step,
+        seed=run.seed,
+        augment=MILD if settings.augment else None,
+        sides=settings.sides,
+        part=(ranks.rank, ranks.count),
+    )
+
+
+def _metrics(detector: nn.Module, *, pictures: Pictures) -> dict[str, float]:
+    """Return COCO's numbers on val, and AP by class, as far as there is anything to be found."""
+    scores = score(pictures.annotations, detect(detector, eval_batches(pictures, batch_size=EVAL_BATCH)))
+    metrics = {name: value for name, value in scores.values.items() if value == value}
+    return metrics | {f"ap of {name}": value for name, value in scores.per_class.items() if value == value}
+
+
+def _judged_at(run: TrainRun, epoch_steps: float) -> frozenset[int]:
+    """Return after how many steps val is looked at: at the end, and where an epoch ends whose turn it is."""
+    every = run.recipe.train_settings.evaluate_epochs * epoch_steps
+    count = int(run.steps / every) if every else 0
+    return frozenset({run.steps, *(min(run.steps, math.ceil(n * every)) for n in range(1, count + 1))})
+
+
+def _log(folder: RunFolder, epoch_steps: float, options: TrainOptions) -> MetricsLog:
+    """Open the log; its clock goes on from the seconds of earlier sittings, of what a crash undid as well."""
+    seconds = max([_ended(folder).seconds, *(line.seconds for line in read_log(folder.root)[-1:])])
+    _write_ended(folder, Ended(seconds=seconds))
+    return MetricsLog(
+        folder.root, epoch_steps=epoch_steps, metrics=NAMES, seconds=seconds, tensorboard=options.tensorboard
+    )
+
+
+def _ended(folder: RunFolder) -> Ended:
+    try:
+        return msgspec.json.decode((folder.root / "result.json").read_bytes(), type=Ended)
+    except (OSError, msgspec.DecodeError):
+        return Ended()
+
+
+def _write_ended(folder: RunFolder, ended: Ended) -> None:
+    write_atomic(folder.root / "result.json", msgspec.json.encode(ended))
+
+
+def _show(log: MetricsLog | None, steps: int, talk: Talk, step: int, terms: dict[str, float]) -> None:
+    if log is None:
+        return
+    pace = log.seconds / step
+    label = f"loss {sum(terms.values()):.3f}, about {duration(pace * (steps - step))} left"
+    talk.show([Part(label, step, steps)])
 
 
 def describe(result: TrainResult) -> list[str]:
@@ -129,6 +263,7 @@ def describe(result: TrainResult) -> list[str]:
     ap, ap50 = result.metrics.get("ap", 0.0), result.metrics.get("ap50", 0.0)
     return [
         f"{result.arch}: AP {ap:.3f}, AP50 {ap50:.3f} on val after {result.steps} steps in {duration(result.seconds)}",
+        *([f"almost nothing was learned: {cause}" for cause in result.causes]),
         f"model: {result.model}",
         f"next: spnas predict PICTURES --model {result.model}",
     ]

@@ -8,34 +8,55 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
+from torch.amp import GradScaler
 from torch.optim import Optimizer
 
 from spnas.errors import IntegrityError
-from spnas.runs.files import write_atomic
+from spnas.runs.files import faults_named, write_atomic
 from spnas.train.average import Average
 
 
 class Progress(msgspec.Struct, frozen=True, kw_only=True):
-    """What stands beside the tensors: steps done, and the key of the training the file belongs to."""
+    """What stands beside the tensors: steps done, the key of the training the file belongs to, and the state of the
+    scaler of 16-bit gradients, where there is one."""
 
     step: int
     average_step: int
     key: str
+    scaler: dict[str, float] = {}
 
 
 def save_progress(
-    path: Path, module: nn.Module, optimizer: Optimizer, average: Average, *, step: int, key: str
+    path: Path,
+    module: nn.Module,
+    optimizer: Optimizer,
+    average: Average,
+    *,
+    step: int,
+    key: str,
+    scaler: GradScaler | None = None,
 ) -> None:
     """Write all of it. Raises: ResourceError when the disk is full; the earlier file is then untouched."""
     tensors = {f"module.{k}": v for k, v in module.state_dict().items()}
     tensors |= {f"average.{k}": v for k, v in average.values.items()}
     for i, state in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{i}.{k}": v for k, v in state.items() if isinstance(v, Tensor)}
-    note = msgspec.json.encode(Progress(step=step, average_step=average.step, key=key)).decode()
+    scaling = scaler.state_dict() if scaler is not None else {}
+    note = msgspec.json.encode(Progress(step=step, average_step=average.step, key=key, scaler=scaling)).decode()
+    with faults_named(path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
     write_atomic(path, save({k: v.contiguous() for k, v in tensors.items()}, {"progress": note}))
 
 
-def load_progress(path: Path, module: nn.Module, optimizer: Optimizer, average: Average, *, key: str) -> int:
+def load_progress(
+    path: Path,
+    module: nn.Module,
+    optimizer: Optimizer,
+    average: Average,
+    *,
+    key: str,
+    scaler: GradScaler | None = None,
+) -> int:
     """Put everything back and return the steps done; 0 when there is no such file or it belongs to another training."""
     if not path.exists():
         return 0
@@ -57,6 +78,8 @@ def load_progress(path: Path, module: nn.Module, optimizer: Optimizer, average: 
         state.setdefault(int(index), {})[key_name] = value
     optimizer.load_state_dict(optimizer.state_dict() | {"state": state})
     _lay_out_as_parameters(optimizer)
+    if scaler is not None and progress.scaler:
+        scaler.load_state_dict(progress.scaler)
     return progress.step
 
 
