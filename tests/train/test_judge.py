@@ -124,8 +124,7 @@ def test_patience_ends_a_training_and_an_ended_one_stays_ended(
     assert same(again, first.state_dict())
 
 
-@pytest.mark.parametrize("at", [1, 3, 5, 8, 11])
-@pytest.mark.parametrize("every_step", [True, False])
+@pytest.mark.parametrize(("at", "every_step"), [(1, False), (3, True), (5, False), (8, True), (11, False)])
 def test_an_interruption_does_not_show(
     detector: nn.Module,
     batch_of: Callable[[int], Batch],
