@@ -151,6 +151,7 @@ def test_settings_written_before_there_were_so_many_are_read() -> None:
         ({"precision": "fp16"}, 1, "--precision fp16 needs a GPU"),
         ({"norm": "sync"}, 2, "--norm sync needs GPUs"),
         ({"frozen_stages": 4}, 1, "--frozen-stages 4: the net has 4"),
+        ({"drops": (16.0, 22.0)}, 1, "--drops 16.0, 22.0: give shares"),
         ({"patience": 2}, 1, "--patience goes by evaluations"),
         ({"best_by": "ap"}, 1, "--best-by goes by evaluations"),
     ],

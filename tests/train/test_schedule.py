@@ -36,3 +36,11 @@ def test_short_trainings_are_not_all_warm_up() -> None:
     rates = [rate("steps", step, 60, 500) for step in range(60)]
     assert max(rates) == 1.0
     assert rates[-1] == pytest.approx(0.01)
+
+
+def test_the_shares_at_which_it_drops_can_be_said() -> None:
+    """24 epochs of 10 steps, as the paper's: a tenth from epoch 16, a hundredth from epoch 22."""
+    rates = [rate("steps", step, 240, 0, drops=(16 / 24, 22 / 24)) for step in range(240)]
+    assert rates[:160] == [1.0] * 160
+    assert rates[160:220] == pytest.approx([0.1] * 60)
+    assert rates[220:] == pytest.approx([0.01] * 20)

@@ -131,8 +131,9 @@ def _train(folder: RunFolder, run: TrainRun, data: DataSet, options: TrainOption
         threads(options.threads)
     recipe, settings = run.recipe, run.recipe.train_settings
     detector, config, source = begin(_config(run, data), run.start, seed=run.seed)
-    if run.start is not None:
-        talk.say(f"starts from {source}")
+    talk.say(f"starts from {source}")
+    if run.start is None and (settings.norm == "frozen" or settings.frozen_stages >= 0):
+        talk.say("note: what is frozen stays as fresh as it is; freeze what --from brings")
     detector.to(recipe.device)
     learn = Pictures(data.train, recipe.resize, threads=options.loader_workers)
     epoch_steps = len(data.train) / settings.batch_size

@@ -210,7 +210,7 @@ def _take_step(
     state: State, batch: Batch, settings: TrainSettings, *, step: int, steps: int, key: TrainKey, ranks: Ranks
 ) -> dict[str, Tensor]:
     """Take one step of the optimiser, and return the terms of the loss."""
-    share = rate(settings.schedule, step, steps, settings.warmup)
+    share = rate(settings.schedule, step, steps, settings.warmup, drops=settings.drops)
     for group in state.optimizer.param_groups:
         group["lr"] = settings.rate * share * group["share"]
     batch = padded_alike(batch, ranks)

@@ -35,6 +35,10 @@ class TrainOptions(msgspec.Struct, frozen=True, kw_only=True):
     weight_decay: Annotated[float, Meta(ge=0, description="Of weights; biases and norms have none.")] | None = None
     momentum: Annotated[float, Meta(ge=0, lt=1, description="Of sgd.")] | None = None
     schedule: Annotated[Schedule, Meta(description="onecycle, cosine or steps.")] | None = None
+    drops: (
+        Annotated[tuple[float, ...], Meta(description="Of steps: the shares of all after which the rate is a tenth.")]
+        | None
+    ) = None
     warmup: Annotated[int, Meta(ge=0, description="Steps of warm-up, at most a tenth of all.")] | None = None
     clip: Annotated[float, Meta(gt=0, description="Largest norm of all gradients.")] | None = None
     average: Annotated[float, Meta(ge=0, lt=1, description="Decay of the moving average of weights.")] | None = None
@@ -85,6 +89,7 @@ def _options() -> dict[str, Option]:
     return found
 
 
+_LISTS = (tuple[int, ...], tuple[float, ...])
 OPTIONS: dict[str, Option] = _options()  # by the names that users know
 
 
@@ -102,10 +107,11 @@ def options_of(given: Mapping[str, Any], *, source: Mapping[str, str] | None = N
         if name not in OPTIONS:
             raise UsageError(f"{where}: there is no option {name!r}; {nearest(name, list(OPTIONS))}")
         option = OPTIONS[name]
-        if option.kind == tuple[int, ...]:
-            value = _listed(value)
+        if value is None:
+            continue
         try:
-            values[option.field] = msgspec.convert(value, Annotated[option.kind, option.meta] | None, strict=False)
+            read = _listed(value) if option.kind in _LISTS else value
+            values[option.field] = msgspec.convert(read, Annotated[option.kind, option.meta], strict=False)
         except msgspec.ValidationError as fault:
             raise UsageError(f"{where} {value!r}: {str(fault)[0].lower()}{str(fault)[1:]}") from None
     return TrainOptions(**values)
@@ -114,4 +120,4 @@ def options_of(given: Mapping[str, Any], *, source: Mapping[str, str] | None = N
 def _listed(value: Any) -> Any:
     if isinstance(value, str):
         return [part.strip() for part in value.split(",")]
-    return [value] if isinstance(value, int) else value
+    return [value] if isinstance(value, int | float) else value

@@ -6,11 +6,12 @@ from typing import Literal
 Schedule = Literal["onecycle", "cosine", "steps"]
 
 
-def rate(schedule: Schedule, step: int, steps: int, warmup: int) -> float:
+def rate(schedule: Schedule, step: int, steps: int, warmup: int, *, drops: tuple[float, ...] = ()) -> float:
     """Return the learning rate's share of its peak before step `step` of `steps`.
 
     onecycle: from 1/25 up over 30 % of the steps, down to 1/10000, both by cosine. cosine: linear warm-up, then half a
-    cosine down to 0. steps: linear warm-up, then / 10 at 2/3 and at 8/9. Warm-up never takes more than a tenth.
+    cosine down to 0. steps: linear warm-up, then / 10 at 2/3 and at 8/9, or at the shares
+    `drops` of all steps. Warm-up never takes more than a tenth.
     """
     if schedule == "onecycle":
         rise = max(round(0.3 * steps), 1)
@@ -22,6 +23,8 @@ def rate(schedule: Schedule, step: int, steps: int, warmup: int) -> float:
         return (step + 1) / warmup
     if schedule == "cosine":
         return _cosine(1.0, 0.0, (step - warmup) / max(1, steps - warmup))
+    if drops:
+        return float(0.1 ** sum(step >= round(share * steps) for share in drops))
     return 0.1 ** ((step >= steps * 2 // 3) + (step >= steps * 8 // 9))
 
 

@@ -14,6 +14,7 @@ Norm = Literal["batch", "frozen", "sync"]
 class TrainSettings(msgspec.Struct, frozen=True, kw_only=True):
     """One training. `rate` is the peak learning rate for a whole batch; `clip` bounds the norm of all gradients.
 
+    drops: shares of all steps after which the rate of the schedule "steps" is divided by ten; none for 2/3 and 8/9.
     accumulate: parts that a batch is taken in, one after the other; the pictures of a step stay `batch_size`.
     norm: of BN; "frozen" keeps its statistics, scale and shift as they are, "sync" shares statistics between GPUs.
     layer_decay: what the rate of each block, and of the stem, is multiplied by per block between it and the end.
@@ -30,6 +31,7 @@ class TrainSettings(msgspec.Struct, frozen=True, kw_only=True):
     momentum: float = 0.9
     schedule: Schedule = "onecycle"
     warmup: int = 0
+    drops: tuple[float, ...] = ()
     batch_size: int = 8
     clip: float = 10.0
     average: float = 0.998
@@ -59,6 +61,8 @@ def refuse_impossible(settings: TrainSettings, *, device: str, ranks: int, stage
 
     Raises: UsageError naming the option.
     """
+    if not all(0 < share < 1 for share in settings.drops):
+        raise UsageError(f"--drops {', '.join(map(str, settings.drops))}: give shares of the training, between 0 and 1")
     parts = settings.accumulate * ranks
     if settings.batch_size % parts:
         taken = f"{settings.accumulate} parts" + (f" by each of {ranks} processes" if ranks > 1 else "")

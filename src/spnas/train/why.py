@@ -18,6 +18,10 @@ SMALLEST_PX = 4.0  # a side at the input, below which hardly anything is found
 FALLEN = 0.9  # share of its first value that a loss which learns falls below
 ENDS = 5  # lines at either end of the log that are averaged
 COMMON = 0.5
+_NOTHING_THERE = (
+    "there is nothing to learn from: none of the {} boxes of train is an object to be found (crowd, difficult and "
+    "ignored ones are not); check the annotations with 'spnas doctor'"
+)
 
 
 def why_nothing(
@@ -31,6 +35,8 @@ def why_nothing(
     resize: Resize,
 ) -> list[str]:
     """Return one line for each cause that was found, with what to do; a last resort when there was none."""
+    if not train.targets.any():
+        return [_NOTHING_THERE.format(len(train.labels))]
     causes = [
         *_of_labels(train, val),
         *_of_loss(lines, settings, warm=min(settings.warmup, steps // 10)),
@@ -43,11 +49,6 @@ def why_nothing(
 
 def _of_labels(train: Annotations, val: Annotations) -> list[str]:
     learned, judged = train.labels[train.targets], val.labels[val.targets]
-    if not len(learned):
-        return [
-            f"there is nothing to learn from: none of the {len(train.labels)} boxes of train is an object to be found "
-            "(crowd, difficult and ignored ones are not); check the annotations with 'spnas doctor'"
-        ]
     unseen = sorted(set(judged.tolist()) - set(learned.tolist()))
     share = float(np.isin(judged, unseen).mean()) if len(judged) else 0.0
     if share < COMMON:
