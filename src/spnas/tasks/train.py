@@ -18,7 +18,7 @@ from spnas.data.batches import Batch, Pictures, eval_batches, train_batch
 from spnas.data.choice import DataChoice, choice_of
 from spnas.data.records import DataSet
 from spnas.data.transforms import MILD
-from spnas.errors import IntegrityError, ResourceError, StudyInUseError, UsageError
+from spnas.errors import USER_FAULTS, UsageError
 from spnas.evaluate.detect import detect
 from spnas.evaluate.metrics.coco import NAMES, score
 from spnas.runs.files import write_atomic
@@ -115,7 +115,7 @@ def _agree(folder: RunFolder, compose: Callable[[TrainRun | None], TrainRun], ra
             run = compose(stored)
             begin_or_go_on(folder, run, stored)
             words = msgspec.json.encode(run)
-    except (UsageError, IntegrityError, ResourceError, StudyInUseError):
+    except USER_FAULTS:
         tell(None, ranks)
         raise
     return msgspec.json.decode(tell(words, ranks), type=TrainRun)

@@ -70,6 +70,8 @@ def tell(words: bytes | None, ranks: Ranks) -> bytes:
         return words or b""
     length = torch.tensor([-1 if words is None else len(words)], device=_device())
     distributed.broadcast(length, 0)
+    if int(length) < 0 and ranks.first:
+        return b""
     if int(length) < 0:
         raise UsageError("the first process gave up; its own message says why")
     data = torch.zeros(int(length), dtype=torch.uint8, device=_device())
