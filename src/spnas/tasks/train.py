@@ -24,9 +24,9 @@ from spnas.evaluate.metrics.coco import NAMES, score
 from spnas.runs.files import write_atomic
 from spnas.runs.folder import RunFolder
 from spnas.talk import Part, Talk, duration
-from spnas.tasks.start import begin
 from spnas.tasks.resume import begin_or_go_on, stored_settings
 from spnas.tasks.source import open_for
+from spnas.tasks.start import begin
 from spnas.tasks.train_run import TrainRun, device_here, settle
 from spnas.train.judge import Judge
 from spnas.train.log import MetricsLog, best_of, read_log

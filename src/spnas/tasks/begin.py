@@ -1,0 +1,89 @@
+"""What a search begins with: an architecture, or the backbone of something that was trained already."""
+
+from pathlib import Path
+from typing import cast
+
+import msgspec
+
+from spnas.arch import Arch
+from spnas.arch.published import arch_of
+from spnas.assess import Recipe
+from spnas.config import START
+from spnas.data.records import Annotations
+from spnas.errors import UsageError
+from spnas.models import create_model, warm_start
+from spnas.nets.backbone import Backbone
+from spnas.runs.folder import RunFolder
+from spnas.train.weights import ModelConfig, build, load_model, save_model
+
+
+class Beginning(msgspec.Struct, frozen=True, kw_only=True):
+    """The root's architecture as it was named, and a file or folder of weights for it, if there is one."""
+
+    root: str | None = None
+    weights: Path | None = None
+
+    def copy_into(self, folder: RunFolder, root: Arch, recipe: Recipe, learned: Annotations) -> str | None:
+        """Write a detector for these data, with the weights' backbone, as the study's start; return its SHA-256.
+
+        A model of the same classes and detector is taken whole. Raises: UsageError when the weights do not suit.
+        """
+        if self.weights is None:
+            return None
+        config = ModelConfig(
+            detector=recipe.detector,
+            arch=root.text,
+            classes=learned.classes,
+            category_ids=learned.category_ids,
+            settings=recipe.detector_settings,
+            resize=recipe.resize,
+        )
+        into = folder.path_of(START)
+        if not _is_foreign(self.weights):
+            model, known = load_model(self.weights)
+            config = msgspec.structs.replace(config, projections=known.projections, tied=known.tied)
+            whole = (known.detector, known.classes, known.settings) == (
+                config.detector,
+                config.classes,
+                config.settings,
+            )
+            if whole:
+                return save_model(into, model, config)
+            detector = build(config, seed=0)
+            cast(Backbone, detector.backbone).load_state_dict(cast(Backbone, model.backbone).state_dict())
+            return save_model(into, detector, config)
+        source = create_model(root, pretrained_path=self.weights)
+        detector = build(config, seed=0)
+        warm_start(cast(Backbone, detector.backbone), source)
+        return save_model(into, detector, config)
+
+
+def begin_from(start: str | Path, root: str | None) -> Beginning:
+    """Read what `start` is: a model of ours, a finished study, or with `root` a file of torchvision's or timm's.
+
+    Raises: UsageError when it is none of these, or `root` is another architecture.
+    """
+    path = Path(start)
+    if (path / "best" / "manifest.json").is_file():
+        path = path / "best"
+    if not path.exists():
+        raise UsageError(f"--start {start}: no such model, study or file of weights")
+    if _is_foreign(path):
+        if root is None:
+            raise UsageError(f"--start {start}: say by --root which architecture these weights are of, e.g. resnet50")
+        return Beginning(root=root, weights=path)
+    _, config = load_model(path)
+    if root is not None and arch_of(root).text != config.arch:
+        raise UsageError(f"--start {start} is {config.arch!r}, not --root {root!r}; leave --root out")
+    return Beginning(root=config.arch, weights=path)
+
+
+def _is_foreign(path: Path) -> bool:
+    """Whether a file of weights is not one of ours; which names are in it tells later."""
+    if path.is_dir():
+        return False
+    try:
+        load_model(path)
+    except UsageError:
+        return True
+    return False
