@@ -21,6 +21,7 @@ from spnas.cli.names import list_, show
 from spnas.cli.options import reads_data
 from spnas.cli.predict import predict
 from spnas.cli.search import search
+from spnas.cli.study import study
 from spnas.cli.train import train
 from spnas.errors import EXIT_INTERRUPTED, EXIT_TERMINATED, USER_FAULTS, escape
 
@@ -40,6 +41,7 @@ app.command()(show)
 app.add_typer(classify, name="classify")
 app.add_typer(export, name="export")
 app.add_typer(ledger, name="ledger")
+app.add_typer(study, name="study")
 
 
 class Terminated(BaseException):

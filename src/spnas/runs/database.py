@@ -3,7 +3,7 @@
 import contextlib
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from spnas.errors import IntegrityError, ResourceError, StudyInUseError, UsageError
@@ -21,21 +21,39 @@ TABLES = (
 )
 _SECONDS_TO_WAIT_FOR_READERS = 30.0
 
+Event = tuple[int, str, str, str, str]  # id, kind, name, body and checksum
 
-def create(path: Path) -> None:
-    """Make an empty ledger in one step, so that an empty file can only be a damaged one."""
+
+def create(path: Path, events: Iterable[Event] = (), *, elapsed: tuple[str, str] | None = None) -> None:
+    """Make a ledger in one step, empty or with events that were checked, so that an empty file can only be a damaged
+    one; whatever stood at `path` is replaced.
+
+    elapsed: seconds and their checksum, as they stand in a ledger.
+    """
     temp = path.with_name(files.TEMPORARY.replace("*", f"ledger-{os.getpid()}"))
     with files.faults_named(path):
         temp.unlink(missing_ok=True)
-    with (
-        sqlite_faults_named(path),
-        contextlib.closing(sqlite3.connect(temp, isolation_level=None)) as connection,
-    ):
-        connection.execute("PRAGMA journal_mode = DELETE")
-        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-        connection.execute(f"PRAGMA user_version = {SCHEMA}")
-        for table in TABLES:
-            connection.execute(table)
+    try:
+        with (
+            sqlite_faults_named(path),
+            contextlib.closing(sqlite3.connect(temp, isolation_level=None)) as connection,
+        ):
+            # nobody reads it before it is whole and synced, and a journal of its own would outlive a crash
+            connection.execute("PRAGMA journal_mode = MEMORY")
+            connection.execute("PRAGMA synchronous = OFF")
+            connection.execute("BEGIN")
+            connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+            connection.execute(f"PRAGMA user_version = {SCHEMA}")
+            for table in TABLES:
+                connection.execute(table)
+            for row in events:
+                connection.execute("INSERT INTO event (id, kind, name, body, sha256) VALUES (?, ?, ?, ?, ?)", row)
+            if elapsed is not None:
+                connection.execute("INSERT INTO elapsed (id, seconds, sha256) VALUES (1, ?, ?)", elapsed)
+            connection.execute("COMMIT")
+    except BaseException:
+        temp.unlink(missing_ok=True)
+        raise
     files.commit_file(temp, path)
 
 

@@ -95,14 +95,15 @@ def publish_folder(path: Path, write: Callable[[Path], None]) -> None:
         shutil.rmtree(old, ignore_errors=True)
 
 
-def mend_folder(path: Path) -> None:
-    """Put the old folder back where a crash left none, and remove what is half written."""
+def mend_folder(path: Path) -> list[Path]:
+    """Put the old folder back where a crash left none, remove what is half written, and return what was removed."""
     new, old = _beside(path)
     if old.exists() and not path.exists():
         os.replace(old, path)
-    for rest in (new, old):
-        if rest.exists():
-            shutil.rmtree(rest)
+    removed = [rest for rest in (new, old) if rest.exists()]
+    for rest in removed:
+        shutil.rmtree(rest)
+    return removed
 
 
 def sha256(path: Path) -> str:

@@ -9,7 +9,7 @@ import msgspec
 
 from spnas.errors import IntegrityError, UsageError
 from spnas.runs import files
-from spnas.runs.ledger import Ledger, verify
+from spnas.runs.ledger import Ledger
 from spnas.runs.lock import hold
 
 KIND = "spnas study"
@@ -57,6 +57,11 @@ class RunFolder:
     def best(self) -> Path:
         """The bundle that a user takes away."""
         return self.root / "best"
+
+    @property
+    def start(self) -> Path:
+        """The weights that roots begin with, where a study begins with any."""
+        return self.root / "start.safetensors"
 
     def weights(self, number: int) -> Path:
         """The weights a candidate ended with."""
@@ -115,22 +120,15 @@ class RunFolder:
             raise IntegrityError(f"{self.ledger}: is missing; restore it from a backup, or begin a new study")
         return Ledger.open(self.ledger, read_only=read_only)
 
-    def verify(self) -> list[str]:
-        """Return one line for everything in the study that is not what was written."""
-        problems = verify(self.ledger)
-        try:
-            self.settings()
-        except (UsageError, IntegrityError) as fault:
-            problems.append(str(fault))
-        return problems
-
     def publish_best(self, write: Callable[[Path], None]) -> None:
         """Replace `best` by the folder that `write` fills, which nobody sees before it is complete."""
         files.publish_folder(self.best, write)
 
     @contextlib.contextmanager
-    def lock(self) -> Iterator[None]:
+    def lock(self) -> Iterator[list[str]]:
         """Be the only writer, making the folder if need be; the lock of a dead owner is taken over.
+
+        What the block is given are the names of files that a writer left half written, which are removed.
 
         Raises: StudyInUseError naming the live owner, within two seconds.
         """
@@ -138,15 +136,16 @@ class RunFolder:
         with files.faults_named(self.root):
             (self.root / "weights").mkdir(parents=True, exist_ok=True)
         with hold(self.root / "lock"):
-            self._tidy()
-            yield
+            yield self._tidy()
 
-    def _tidy(self) -> None:
-        """Remove what a writer that died left half written."""
+    def _tidy(self) -> list[str]:
+        """Remove what a writer that died left half written, and return the names of it."""
         with files.faults_named(self.root):
-            files.mend_folder(self.best)
-            for rest in self.root.rglob(files.TEMPORARY):
+            removed = files.mend_folder(self.best)
+            for rest in sorted(self.root.rglob(files.TEMPORARY)):
                 rest.unlink(missing_ok=True)
+                removed.append(rest)
+        return [path.relative_to(self.root).as_posix() for path in removed]
 
     def _refuse_what_is_not_ours(self) -> None:
         if not self.root.exists():

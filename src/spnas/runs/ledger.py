@@ -16,7 +16,6 @@ import msgspec
 
 from spnas.arch import Candidate, Outcome
 from spnas.errors import IntegrityError, UsageError
-from spnas.runs import files
 from spnas.runs.database import ADVICE, APPLICATION_ID, SCHEMA, TABLES, connect, create, sqlite_faults_named
 
 DIFFER_BETWEEN_RUNS = ("seconds", "peak_memory_mib")
@@ -115,7 +114,7 @@ class Ledger:
         with self._writing():
             total = repr(self._elapsed() + seconds)
             self._connection.execute(
-                "INSERT OR REPLACE INTO elapsed (id, seconds, sha256) VALUES (1, ?, ?)", (total, _hash(total))
+                "INSERT OR REPLACE INTO elapsed (id, seconds, sha256) VALUES (1, ?, ?)", (total, digest_of(total))
             )
 
     def elapsed_seconds(self) -> float:
@@ -163,7 +162,7 @@ class Ledger:
             found = [f"{self.path}: {' '.join(check.split())}; {ADVICE}" for check in checks if check != "ok"]
             rows = self._connection.execute("SELECT id, kind, name, body, sha256 FROM event ORDER BY id").fetchall()
             for expected, (id, kind, name, body, checksum) in enumerate(rows, start=1):
-                if id != expected or _hash(kind, name, body).encode() != checksum:
+                if id != expected or digest_of(kind, name, body).encode() != checksum:
                     found.append(f"{self.path}: event {id} is not what its checksum says; {ADVICE}")
             try:
                 self._elapsed()
@@ -185,7 +184,7 @@ class Ledger:
                 )
 
     def _insert(self, kind: str, name: str, body: bytes) -> None:
-        row = (kind, name, body.decode(), _hash(kind, name, body))
+        row = (kind, name, body.decode(), digest_of(kind, name, body))
         next_id = "(SELECT coalesce(max(id), 0) + 1 FROM event)"
         self._connection.execute(
             f"INSERT INTO event (id, kind, name, body, sha256) VALUES ({next_id}, ?, ?, ?, ?)", row
@@ -205,7 +204,7 @@ class Ledger:
         return [(name.decode(), self._checked(kind, name, body, checksum)) for name, body, checksum in rows]
 
     def _checked(self, kind: str, name: str | bytes, body: bytes, checksum: bytes) -> bytes:
-        if _hash(kind, name, body).encode() != checksum:
+        if digest_of(kind, name, body).encode() != checksum:
             raise IntegrityError(f"{self.path}: {kind} {name!r} is not what its checksum says; {ADVICE}")
         return body
 
@@ -221,7 +220,7 @@ class Ledger:
         row = self._connection.execute("SELECT seconds, sha256 FROM elapsed").fetchone()
         if row is None:
             return 0.0
-        if _hash(row[0]).encode() != row[1]:
+        if digest_of(row[0]).encode() != row[1]:
             raise IntegrityError(f"{self.path}: the elapsed time is not what its checksum says; {ADVICE}")
         return float(row[0])
 
@@ -254,23 +253,6 @@ class Ledger:
                 raise
 
 
-def verify(path: Path) -> list[str]:
-    """Return one line for everything in the ledger, and in the weights it names, that is not what was written."""
-    try:
-        with Ledger(path, connect(path, read_only=True)) as ledger:
-            problems = ledger.problems()
-            outcomes = {} if problems else ledger.outcomes()
-    except (UsageError, IntegrityError) as fault:
-        return [str(fault)]
-    for outcome in outcomes.values():
-        if outcome.weights is not None:
-            try:
-                files.read_checked(files.resolve_inside(path.parent, outcome.weights), outcome.sha256 or "")
-            except IntegrityError as fault:
-                problems.append(str(fault))
-    return problems
-
-
 def _encode(kind: str, name: str, value: object) -> bytes:
     try:
         json.dumps(msgspec.to_builtins(value, str_keys=True), allow_nan=False)
@@ -279,6 +261,7 @@ def _encode(kind: str, name: str, value: object) -> bytes:
     return msgspec.json.encode(value, order="deterministic")
 
 
-def _hash(*parts: object) -> str:
+def digest_of(*parts: object) -> str:
+    """Return the SHA-256 of the parts of a record."""
     whole = b"\x1f".join(part if isinstance(part, bytes) else str(part).encode() for part in parts)
     return hashlib.sha256(whole).hexdigest()

@@ -61,7 +61,8 @@ def hold(path: Path) -> Iterator[None]:
         if lock in _held:  # not in a child forked meanwhile
             _held.discard(lock)
             fcntl.flock(lock, fcntl.LOCK_UN)  # a child forked a moment ago may not have let go yet
-            os.close(lock)
+            with contextlib.suppress(OSError):  # all that was written through it is a name
+                os.close(lock)
 
 
 def _owner(lock: int) -> str:
