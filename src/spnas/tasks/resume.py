@@ -12,19 +12,44 @@ NAMED = 4  # differences named in a refusal
 S = TypeVar("S", bound=msgspec.Struct)
 
 
+class _Schema(msgspec.Struct, frozen=True):
+    schema: int | None = None
+
+
 def stored_settings(folder: RunFolder, kind: type[S]) -> S | None:
     """Return the settings that `folder` began with, None where nothing was begun.
 
-    Raises: UsageError when it holds something of another kind.
+    Raises: UsageError when it holds something of another kind, or of an older or newer spnas.
     """
     if not folder.begun:
         return None
+    stored = folder.settings()
+    _refuse_other_schema(folder, stored, kind)
     try:
-        return msgspec.json.decode(folder.settings(), type=kind)
+        return msgspec.json.decode(stored, type=kind)
     except msgspec.ValidationError:
         raise UsageError(
             f"{folder.root} holds something else than what this command makes; give another --out"
         ) from None
+
+
+def _refuse_other_schema(folder: RunFolder, stored: bytes, kind: type[msgspec.Struct]) -> None:
+    """Raise UsageError for settings that an older or newer spnas wrote, where `kind` counts its schemas."""
+    ours = {field.name: field.default for field in msgspec.structs.fields(kind)}.get("schema")
+    try:
+        theirs = msgspec.json.decode(stored, type=_Schema).schema
+    except msgspec.ValidationError:
+        return
+    if ours is None or theirs is None or theirs == ours:
+        return
+    if theirs > ours:
+        raise UsageError(
+            f"{folder.study}: its settings are of schema {theirs}, newer than {ours}; install the spnas that wrote it"
+        )
+    raise UsageError(
+        f"{folder.study}: was begun by an earlier spnas (settings of schema {theirs}, this one goes on with {ours}); "
+        "'spnas ledger dump' still reads it; go on with the spnas that wrote it, or begin anew with another --out"
+    )
 
 
 def begin_or_go_on(folder: RunFolder, asked: msgspec.Struct, stored: msgspec.Struct | None) -> None:
