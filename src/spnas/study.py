@@ -12,13 +12,15 @@ from concurrent.futures import FIRST_COMPLETED, Future, wait
 import msgspec
 
 from spnas.arch import Candidate, Outcome
-from spnas.errors import IntegrityError, ResourceError, UsageError
+from spnas.errors import IntegrityError, ResourceError, UsageError, escape
 from spnas.runs.executors import Executor, FileRef, WorkerDied, WorkFailed
 from spnas.runs.ledger import Ledger
 from spnas.search.archive import Archive, newest_that_counts
+from spnas.search.objective import Objective
 
 SECONDS_BETWEEN_LOOKS = 0.5
 SECONDS_BETWEEN_HEARTBEATS = 5.0
+LONGEST_REASON = 500  # characters
 # what is wrong with the place and not with the candidate: it would fail every other candidate too
 _FAULTS_THAT_STOP: dict[str, type[ResourceError | IntegrityError | UsageError]] = {
     "ResourceError": ResourceError,
@@ -181,7 +183,7 @@ def run_phase(
                     fresh.append(finished)
                     continue
                 try:
-                    study.record(_outcome(future, finished))
+                    study.record(_outcome(future, finished, study.archive.objective))
                 except (ResourceError, IntegrityError, UsageError) as fault:
                     stop.append(fault)
             while not stop and len(running) + len(fresh) < workers:
@@ -216,13 +218,32 @@ def _next(study: Study, propose: Propose) -> tuple[Candidate | None, bool]:
     return candidate, candidate is None
 
 
-def _outcome(future: Future[bytes], candidate: Candidate) -> Outcome:
-    """Read what a worker sent back; what went wrong becomes an outcome with its reason."""
+def _outcome(future: Future[bytes], candidate: Candidate, objective: Objective) -> Outcome:
+    """Read what a worker sent back; what went wrong becomes an outcome with its reason, in one line.
+
+    Raises: ResourceError, IntegrityError or UsageError for a fault of the place.
+    """
     try:
-        return msgspec.json.decode(future.result(), type=Done).outcome
+        outcome = msgspec.json.decode(future.result(), type=Done).outcome
     except WorkFailed as fault:
         if stop := _FAULTS_THAT_STOP.get(fault.kind):
             raise stop(str(fault)) from None
-        return Outcome(number=candidate.number, failure=str(fault))
+        return _failed(candidate, str(fault))
     except WorkerDied as fault:
-        return Outcome(number=candidate.number, failure=str(fault))
+        return _failed(candidate, str(fault))
+    except Exception as fault:  # garbage; JSON knows no number that is not finite
+        return _failed(candidate, f"the worker's answer cannot be read ({type(fault).__name__}: {fault})")
+    if outcome.number != candidate.number:
+        return _failed(candidate, f"the worker's answer is about candidate {outcome.number}")
+    if outcome.failure is not None:
+        return _failed(candidate, outcome.failure or "the worker did not say why")
+    if candidate.role != "reignite" and objective.value(outcome.metrics) is None:
+        return _failed(candidate, f"{objective.metric} is not among what was measured")
+    return outcome
+
+
+def _failed(candidate: Candidate, reason: str) -> Outcome:
+    line = escape(" ".join(reason.split()))
+    return Outcome(
+        number=candidate.number, failure=line if len(line) <= LONGEST_REASON else f"{line[:LONGEST_REASON]}..."
+    )
