@@ -35,7 +35,7 @@ def test_where_and_how_a_study_runs_does_not_show_in_its_ledger(tmp_path: Path) 
     made = engine.files_in(tmp_path / "whole")
     running = []
     for number, (environment, options) in enumerate(WAYS):
-        where = tmp_path / f"way-{number}" / "deep" * (number % 3)
+        where = tmp_path / f"way-{number}" / ("deep/" * (number % 3))
         where.mkdir(parents=True)
         relative = number % 2 == 1
         root = Path("study") if relative else where / "study"

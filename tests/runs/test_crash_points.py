@@ -28,7 +28,7 @@ SMALL = Plan(candidates=2, root_steps=2, child_steps=3, final_steps=2, finalists
 CALLS = ("open", "write", "fsync", "close", "replace", "unlink", "rmdir", "mkdir", "ftruncate", "pwrite")
 DIED = 77
 # every so many calls, so that it takes seconds; SPNAS_CRASH_POINTS=all takes every one
-STRIDE = 1 if os.environ.get("SPNAS_CRASH_POINTS") == "all" else 5
+STRIDE = 1 if os.environ.get("SPNAS_CRASH_POINTS") == "all" else 7
 pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 
 
