@@ -64,7 +64,8 @@ def make_work(folder: str) -> Callable[[bytes], bytes]:
                 **told,
             )
         if candidate.until is None:
-            shutil.rmtree(progress, ignore_errors=True)  # the weights are in place
+            for rest in {progress, run.checkpoint(candidate.number)}:  # the weights are in place
+                shutil.rmtree(rest, ignore_errors=True)
         made = (FileRef(outcome.weights, outcome.sha256),) if outcome.weights and outcome.sha256 else ()
         return msgspec.json.encode(Done(outcome=outcome, files=made))
 

@@ -1,7 +1,10 @@
 """What a finished search hands over: the best detector, and a page to look at."""
 
+import shutil
+
 from spnas.arch import Candidate, Outcome
 from spnas.report import write_report
+from spnas.runs.damage import of_best
 from spnas.runs.files import sha256, write_atomic
 from spnas.runs.folder import RunFolder
 from spnas.study import Study
@@ -20,6 +23,8 @@ def finish(folder: RunFolder, study: Study, told: Told, talk: Talk) -> int | Non
         outcome = study.outcomes[best.number]
         detector, config = load_model(folder.path_of(str(outcome.weights)), digest=outcome.sha256)
         folder.publish_best(lambda into: write_bundle(into, detector, config))
+    for number in study.outcomes:  # nobody goes on from here
+        shutil.rmtree(folder.checkpoint(number), ignore_errors=True)
     talk.say("writing the report")
     write_atomic(folder.report, write_report(study_page(folder, study, told)))
     return best.number if best else None
@@ -39,7 +44,7 @@ def _best(study: Study, told: Told) -> Candidate | None:
 def _published(folder: RunFolder, outcome: Outcome) -> bool:
     """Whether `best/` holds this detector already; what else a user has put there is then left alone."""
     model = folder.best / "model.safetensors"
-    return model.is_file() and sha256(model) == outcome.sha256
+    return model.is_file() and sha256(model) == outcome.sha256 and not of_best(folder)
 
 
 def _succeeded(study: Study, candidate: Candidate) -> bool:

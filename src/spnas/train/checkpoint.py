@@ -13,6 +13,7 @@ from torch.optim import Optimizer
 
 from spnas.errors import IntegrityError
 from spnas.runs.files import faults_named, write_atomic
+from spnas.runs.seal import seal, why_broken
 from spnas.train.average import Average
 
 
@@ -45,7 +46,7 @@ def save_progress(
     note = msgspec.json.encode(Progress(step=step, average_step=average.step, key=key, scaler=scaling)).decode()
     with faults_named(path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomic(path, save({k: v.contiguous() for k, v in tensors.items()}, {"progress": note}))
+    write_atomic(path, seal(save({k: v.contiguous() for k, v in tensors.items()}, {"progress": note})))
 
 
 def load_progress(
@@ -57,9 +58,14 @@ def load_progress(
     key: str,
     scaler: GradScaler | None = None,
 ) -> int:
-    """Put everything back and return the steps done; 0 when there is no such file or it belongs to another training."""
+    """Put everything back and return the steps done; 0 when there is no such file or it belongs to another training.
+
+    Raises: IntegrityError when the file is not what was written.
+    """
     if not path.exists():
         return 0
+    if reason := why_broken(path.read_bytes()):
+        raise IntegrityError(f"{path}: not a checkpoint of ours ({reason}); delete it to train from the start")
     try:
         with safe_open(path, framework="pt") as file:
             progress = msgspec.json.decode(file.metadata()["progress"], type=Progress)
