@@ -23,6 +23,7 @@ from spnas.cli.predict import predict
 from spnas.cli.search import search
 from spnas.cli.study import study
 from spnas.cli.train import train
+from spnas.cli.watch import watch
 from spnas.errors import EXIT_INTERRUPTED, EXIT_TERMINATED, USER_FAULTS, escape
 
 app = typer.Typer(
@@ -35,6 +36,7 @@ app.command()(reads_data(search))
 app.command()(reads_data(train))
 app.command()(reads_data(evaluate))
 app.command()(predict)
+app.command()(watch)
 app.command()(reads_data(doctor, argument=True))
 app.command(name="list")(list_)
 app.command()(show)

@@ -9,6 +9,7 @@ from spnas.tasks.predict import predict
 from spnas.tasks.search import search
 from spnas.tasks.show import show
 from spnas.tasks.train import train
+from spnas.tasks.watch import watch
 
 __all__ = [
     "catalogue",
@@ -21,4 +22,5 @@ __all__ = [
     "search",
     "show",
     "train",
+    "watch",
 ]

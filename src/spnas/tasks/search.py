@@ -40,9 +40,9 @@ from spnas.tasks.finish import finish
 from spnas.tasks.page import Told
 from spnas.tasks.phases import Crew, crew_of, run_phases, study_of
 from spnas.tasks.plan import data_folder, plan_of, refuse_wishes
+from spnas.tasks.progress import Watcher
 from spnas.tasks.resume import begin_or_go_on, stored_settings
 from spnas.tasks.source import open_for
-from spnas.tasks.watch import Watcher
 from spnas.worker import materials_for
 
 LARGEST_SIDE = {"cpu": 64, "cuda": 224}  # of pictures that a backbone is re-ignited on

@@ -1,105 +1,254 @@
-"""What is said while a study runs: how far it is, how long it will take, and every outcome as it comes."""
+"""`spnas watch`: where a study stands, from its files alone, while it runs, after it was stopped or is finished."""
 
-from spnas.arch import Candidate
+import os
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from spnas.errors import UsageError
 from spnas.runs.folder import RunFolder
+from spnas.runs.held import Held
+from spnas.search.objective import METRICS
 from spnas.search.phases import reignite
-from spnas.search.settings import SearchSettings
-from spnas.study import Study
-from spnas.talk import Part, Talk, duration
-from spnas.worker import read_sign
+from spnas.tasks.follow import Follower
+from spnas.tasks.progress import line_of, name_of
 
-ROLES = {
-    "root": "root",
-    "child": "candidate",
-    "control": "control of",
-    "rung": "candidate",
-    "reignite": "re-ignition",
-    "final": "final",
-    "rival": "rival",
-}
+NEWEST = 12  # outcomes, failures and points of the chart that a record holds at most
+POINTS = 120
+SECONDS_BETWEEN_LOOKS = 0.5
+
+State = Literal["waiting", "running", "stopped", "finished"]
 
 
-class Watcher:
-    """Told twice a second what is being trained."""
+class Under(msgspec.Struct, frozen=True, kw_only=True):
+    """A training under way; `step` is None while it begins, `steps` those it takes in all."""
 
-    def __init__(self, study: Study, search: SearchSettings, folder: RunFolder, talk: Talk) -> None:
-        self.study, self.search, self.folder, self.talk = study, search, folder, talk
-        self._told = set(study.outcomes)
-        self._gains_told = set(study.archive.gains)
-        self._began_seconds = study.seconds
-        self._done = float(sum(study.candidates[n].steps_here for n in study.outcomes))
-        self._began_steps = self._done
-
-    def __call__(self, running: list[Candidate]) -> None:
-        """Say what is new, and show how far things are."""
-        for number in sorted(self.study.outcomes.keys() - self._told):
-            self._told.add(number)
-            self._done += self.study.candidates[number].steps_here
-            self.talk.say(self._line(number))
-        for number in sorted(self.study.archive.gains.keys() - self._gains_told):
-            self._gains_told.add(number)
-            self.talk.say(f"candidate {number}: {self.study.archive.gains[number]:+.3f} over its control")
-        signs = {c.number: read_sign(self.folder, c.number) for c in running}
-        parts = [
-            Part(name_of(c), sign.step if (sign := signs[c.number]) else 0, c.steps_here)
-            for c in sorted(running, key=lambda c: c.number)
-        ]
-        done = self._done + sum(part.done for part in parts)
-        total = max(steps_planned(self.study, self.search), done)
-        self.talk.show([Part(f"study, {self._remaining(done, total)}", done, total), *parts])
-
-    def _remaining(self, done: float, total: float) -> str:
-        fresh = done - self._began_steps
-        if fresh < 20:
-            return "time left not known yet"
-        pace = (self.study.seconds - self._began_seconds) / fresh
-        return f"about {duration(pace * (total - done))} left"
-
-    def _line(self, number: int) -> str:
-        candidate, outcome = self.study.candidates[number], self.study.outcomes[number]
-        return line_of(candidate, outcome.failure, outcome.metrics, outcome.gmacs, self.search.objective.metric)
+    number: int
+    name: str
+    arch: str
+    step: int | None
+    steps: int
 
 
-def steps_planned(study: Study, search: SearchSettings) -> float:
-    """Return steps so far proposed plus those still to come, with as many controls per child as there were."""
-    plan, archive = search.plan, study.archive
-    proposed = float(sum(c.steps_here for c in study.candidates))
-    children = len(archive.of_role("child", "serial"))
-    controls = len(archive.of_role("control", "serial"))
-    share = (1 + (controls / children if children else 0.5)) * plan.child_steps
-    if not search.rules.controls:
-        share = plan.child_steps
-    if "serial" in search.phases and not study.is_over("serial"):
-        proposed += share * max(0, plan.candidates - children - reignite.charge(archive, search))
-    if "parallel" in search.phases and not study.is_over("parallel"):
-        proposed += share * max(0, plan.copies - len(archive.of_role("child", "parallel")))
-    if "final" in search.phases:
-        finals = len(archive.of_role("final", "final")) + len(archive.of_role("rival", "final"))
-        nets = len(archive.finalists.nets) if archive.finalists else plan.finalists
-        proposed += max(0, (nets + 1) * plan.seeds - finals) * plan.final_steps
-    return proposed
+class PhaseState(msgspec.Struct, frozen=True, kw_only=True):
+    """How far a phase is: outcomes of its nets, of as many as planned; controls and rungs are not counted."""
+
+    name: str
+    done: int
+    planned: int
+    over: bool
 
 
-def name_of(candidate: Candidate) -> str:
-    """Return what a candidate is called when it is spoken of."""
-    role = ROLES[candidate.role]
-    if candidate.role in ("final", "rival"):
-        return f"{role} seed {candidate.seed}"
-    number = candidate.parent if candidate.role == "control" else candidate.number
-    if candidate.role == "rung":
-        return f"{role} {number}, going on with {candidate.continues}"
-    return f"{role} {number}"
+class FrontNet(msgspec.Struct, frozen=True, kw_only=True):
+    """A net on the front: the metric that is looked for, its fitness (see `Archive`), its cost as `cost_unit` says."""
+
+    number: int
+    value: float
+    fitness: float
+    cost: float
+    arch: str
 
 
-def line_of(candidate: Candidate, failure: str | None, metrics: dict[str, float], gmacs: float, metric: str) -> str:
-    """Return what is said of an outcome."""
-    if failure:
-        return f"{name_of(candidate)} failed: {failure}"
-    if candidate.role == "reignite":
-        errors = ", ".join(f"{name.replace('_', ' ')} {100 * value:.1f} %" for name, value in sorted(metrics.items()))
-        return f"{name_of(candidate)}: {errors}, {candidate.arch.text}"
-    shown = f"AP {metrics.get('ap', float('nan')):.3f}"
-    if metric != "ap" and metric in metrics:
-        shown = f"{metric} {metrics[metric]:.3f}, {shown}"
-    early = f" after {candidate.until} steps" if candidate.until is not None else ""
-    return f"{name_of(candidate)}: {shown}{early}, {gmacs:.3g} GMAC, {candidate.arch.text}"
+class FinalNet(msgspec.Struct, frozen=True, kw_only=True):
+    """A net of the finals, and its values over the seeds that are done."""
+
+    name: str
+    arch: str
+    values: tuple[float, ...]
+    planned: int
+
+
+class Watched(msgspec.Struct, frozen=True, kw_only=True):
+    """A study at one moment.
+
+    unfinished: trainings without an outcome. volumes: hypervolume over the nets of the search, thinned out. outcomes,
+    failures: the newest, in words. ignitions: re-ignitions, with their errors of classes. seconds_left: None where it
+    is not known, or nobody works.
+    """
+
+    folder: str
+    state: State
+    writer: str | None
+    metric: str
+    cost_unit: str
+    preset: str
+    seconds: float
+    seconds_left: float | None
+    phases: tuple[PhaseState, ...]
+    running: tuple[Under, ...]
+    unfinished: int
+    candidates: int
+    outcomes: tuple[str, ...]
+    failed: int
+    failures: tuple[str, ...]
+    front: tuple[FrontNet, ...]
+    hypervolume: float
+    volumes: tuple[float, ...]
+    ignitions: tuple[str, ...]
+    with_copies: int
+    best_with_copies: FrontNet | None
+    finals: tuple[FinalNet, ...]
+    verdict: str | None
+    copies_verdict: str | None
+
+
+def watch(
+    run: str | Path,
+    *,
+    show: Callable[[Watched], None] | None = None,
+    seconds_between_looks: float = SECONDS_BETWEEN_LOOKS,
+) -> Watched:
+    """Look at the study in `run`; with `show`, show it again and again until it is finished or interrupted.
+
+    Nothing is written and no lock is taken. Raises: UsageError when there is no search; IntegrityError when damaged.
+    """
+    if not Path(run).is_dir():
+        raise UsageError(f"{run}: no such folder; name a folder that 'spnas search' wrote")
+    follower = Follower(RunFolder(run), cores=os.cpu_count() or 1)
+    while True:
+        follower.refresh()
+        seen = watched(follower)
+        if show is None:
+            return seen
+        show(seen)
+        if seen.state == "finished":
+            return seen
+        time.sleep(seconds_between_looks)
+
+
+def watched(follower: Follower) -> Watched:
+    """Return what is to be seen of a study now."""
+    search, archive, lock = follower.settings.search, follower.archive, follower.lock()
+    signs = follower.running(lock)
+    finals = _finals(follower)
+    state = _state(follower, finals, lock, signs)
+    names = follower.unfinished() if state == "running" and lock.held else sorted(signs)
+    seconds = follower.seconds(lock)
+    running = {number: signs.get(number, 0) for number in names}
+    with_copies = [n for n in archive.fitness if archive.candidates[n].arch.copies]
+    best = max(with_copies, key=lambda n: (archive.fitness[n], -n), default=None)
+    step = max(1, -(-len(follower.volumes) // POINTS))
+    return Watched(
+        folder=str(follower.folder.root),
+        state=state,
+        writer=f"process {lock.owner.pid} on {lock.owner.host}" if lock.owner and state == "running" else None,
+        metric=search.objective.metric,
+        cost_unit=follower.against,
+        preset=search.preset,
+        seconds=seconds,
+        seconds_left=follower.seconds_left(running, seconds) if state == "running" else None,
+        phases=_phases(follower, finals),
+        running=tuple(_under(follower, number, signs.get(number)) for number in names) if state == "running" else (),
+        unfinished=len(follower.unfinished()),
+        candidates=len(archive.of_role("child", "serial")) + len(archive.of_role("child", "parallel")),
+        outcomes=tuple(_line(follower, n) for n in follower.learned[-NEWEST:]),
+        failed=len(follower.failed),
+        failures=tuple(_line(follower, n) for n in follower.failed[-NEWEST:]),
+        front=tuple(_net(follower, point.number) for point in archive.front.points()),
+        hypervolume=archive.front.hypervolume,
+        volumes=tuple(follower.volumes[::step]) + tuple(follower.volumes[-1:]),
+        ignitions=tuple(_line(follower, n) for n in archive.of_role("reignite", "reignite") if n in follower.outcomes),
+        with_copies=len(with_copies),
+        best_with_copies=None if best is None else _net(follower, best),
+        finals=finals,
+        verdict=follower.verdict.sentence if follower.verdict else None,
+        copies_verdict=follower.copies_verdict.sentence if follower.copies_verdict else None,
+    )
+
+
+def _state(follower: Follower, finals: tuple[FinalNet, ...], lock: Held, signs: dict[int, int]) -> State:
+    search = follower.settings.search
+    done = all(phase in follower.over for phase in search.phases if phase != "final") and not follower.unfinished()
+    if done and "final" in search.phases:
+        finalists = len([c for c in follower.candidates if c.phase == "final"])
+        done = bool(finals) and finalists >= len(finals) * search.plan.seeds
+    if done and (follower.verdict is not None or not lock.held):
+        return "finished"
+    if lock.held or signs:
+        return "running"
+    return "stopped" if follower.candidates else "waiting"
+
+
+def _phases(follower: Follower, finals: tuple[FinalNet, ...]) -> tuple[PhaseState, ...]:
+    search, archive = follower.settings.search, follower.archive
+    plan = search.plan
+    found = []
+    for phase in search.phases:
+        if phase == "final":
+            done, planned = sum(len(net.values) for net in finals), sum(net.planned for net in finals)
+            planned = planned or (plan.finalists + 1) * plan.seeds
+        else:
+            role = "reignite" if phase == "reignite" else "child"
+            done = sum(n in follower.outcomes for n in archive.of_role(role, phase))
+            charge = reignite.charge(archive, search) if phase == "serial" else 0
+            planned = {"serial": plan.candidates - charge, "parallel": plan.copies}.get(phase, 0)
+        found.append(PhaseState(name=phase, done=done, planned=max(planned, done), over=phase in follower.over))
+    return tuple(found)
+
+
+def _under(follower: Follower, number: int, step: int | None) -> Under:
+    candidate = follower.candidates[number]
+    return Under(
+        number=number, name=name_of(candidate), arch=candidate.arch.text, step=step, steps=candidate.steps_here
+    )
+
+
+def _line(follower: Follower, number: int) -> str:
+    candidate, outcome = follower.candidates[number], follower.outcomes[number]
+    metric = follower.settings.search.objective.metric
+    line = line_of(candidate, outcome.failure, outcome.metrics, outcome.gmacs, metric)
+    gain = follower.archive.gains.get(number)
+    return line if gain is None else f"{line} ({gain:+.3f} over its control)"
+
+
+def _net(follower: Follower, number: int) -> FrontNet:
+    archive = follower.archive
+    arch = archive.candidates[number].arch
+    return FrontNet(
+        number=number,
+        value=follower.outcomes[number].metrics.get(follower.settings.search.objective.metric, float("nan")),
+        fitness=archive.fitness[number],
+        cost=archive.price(arch),
+        arch=arch.text,
+    )
+
+
+NAMES = {"found": "found", "copies": "best with copies", "depth": "serial net of equal cost"}
+
+
+def _finals(follower: Follower) -> tuple[FinalNet, ...]:
+    finalists, search = follower.finalists, follower.settings.search
+    if finalists is None or "final" not in search.phases:
+        return ()
+    trained = [c for c in follower.candidates[-(len(finalists.nets) + 1) * search.plan.seeds :] if c.phase == "final"]
+
+    def values(role: str, place: int) -> tuple[float, ...]:
+        numbers = [c.number for c in trained if c.role == role and (role == "rival" or c.finalist == place)]
+        found = (follower.outcomes[n].metrics.get(search.objective.metric) for n in numbers if n in follower.outcomes)
+        return tuple(value for value in found if value is not None)
+
+    nets = [
+        FinalNet(name=NAMES[net.label], arch=net.arch.text, values=values("final", place), planned=search.plan.seeds)
+        for place, net in enumerate(finalists.nets)
+    ]
+    rival = FinalNet(
+        name="ResNet of equal cost",
+        arch=finalists.rival.text,
+        values=values("rival", 0),
+        planned=search.plan.seeds,
+    )
+    return (*nets, rival)
+
+
+def mean(values: tuple[float, ...]) -> float:
+    """Return the mean of the values that there are."""
+    return statistics.fmean(values) if values else float("nan")
+
+
+def more_is_better(metric: str) -> bool:
+    """Whether more of a metric is better."""
+    return METRICS[metric][0]
