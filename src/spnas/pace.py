@@ -22,16 +22,24 @@ from spnas.data.batches import Pictures, train_batch
 from spnas.errors import UsageError
 from spnas.rng import torch_seed
 from spnas.runs.files import write_atomic
+from spnas.search.forecast import Habits, lay_out, whole
+from spnas.search.rules import Rules
 from spnas.search.settings import LAG, Plan
+from spnas.search.tempo import CROWDED, Tempo
 from spnas.train.loop import make_optimizer, step_loss
 from spnas.train.weights import ModelConfig, build
 
 WARM_UP, MEASURED = 2, 8
-USABLE = 0.75  # of the hours: the rest goes into evaluation, start-up, and children that cost more than the root
-CONTROLS = 1.5  # trainings of the search per child, its share of a control included
+USABLE = 0.85  # of the hours: what is expected to be used; a search may do more than is usual, machines are not even
+SEARCH_VAL, VAL = 0.2, 0.25  # pictures that are judged, per picture that is learned from, in the search and the finals
+LOOK = 0.4  # judging a picture, in units of learning from it once
+BEGIN_STEPS = 4.0  # beginning a training: reading weights, fitting a child to its parent, writing weights
+START_SECONDS = 20.0  # from the command to the first step, and from the last to the report
+IGNITE_SHARE = 0.5  # steps of a classifier per step of a root
 ROOT_PER_CHILD = 8  # a root trains as long as so many children
 STEPS = tuple(round(100 * 1.25**i / 10) * 10 for i in range(40))  # the ladder: 100, 120, 160, ... steps
 LEAST_CANDIDATES, MOST_CANDIDATES = 8, 200
+LEAST_TO_RELIGHT = 20  # candidates: a re-ignition takes the place of 12, and comes after some without growth
 LONGEST_EPOCHS = 48
 
 
@@ -108,46 +116,69 @@ def plan_for(
     lag: int = LAG,
     phases: tuple[str, ...] = ("serial", "final"),
     copies_share: float = 0.0,
+    rules: Rules = Rules(),  # noqa: B008  # frozen
+    crowded: float | None = None,
 ) -> Plan:
     """Return the plan that fits into `hours`: steps first, up to about 48 epochs a full training, then candidates.
 
+    Every plan that is looked at is laid out as its workers would train it (`search.forecast`), from the seconds of a
+    step of the root alone.
+
     copies_share: children of the parallel phase, if there is one, per child of the serial phase.
+    crowded: a step beside as many others as there are workers here, in units of one alone, where it was measured.
 
     Raises: UsageError when not even the smallest plan fits.
     """
-    usable = hours * 3600 * USABLE / step_seconds  # steps, one after the other
-    at_once = min(workers, lag)  # more candidates of a search are never in training together
     longest = max(STEPS[0], LONGEST_EPOCHS * pictures / batch_size)
-    parallel = "parallel" in phases
-    in_a_row = _trainings_in_a_row(workers, seeds, nets=4 if parallel else 2) if "final" in phases else 1
-    per_candidate = CONTROLS * (1 + (copies_share if parallel else 0.0))
-    best: Plan | None = None
-    for full in STEPS:
-        short = max(20, round(full / ROOT_PER_CHILD))
-        candidates = int((usable - full * in_a_row) * at_once / (per_candidate * short))
-        if candidates < LEAST_CANDIDATES or (best is not None and full > longest):
-            break
-        best = Plan(
-            candidates=_round_down(min(candidates, MOST_CANDIDATES)),
-            root_steps=full,
-            child_steps=short,
-            final_steps=full,
-            finalists=1,
-            seeds=seeds,
+    relights = "reignite" in phases and "serial" in phases
+    fewest = LEAST_TO_RELIGHT if relights else LEAST_CANDIDATES
+    picture = step_seconds / batch_size
+    tempo = Tempo(
+        step=step_seconds,
+        crowded=1.0 if workers == 1 else crowded or CROWDED,
+        begin=BEGIN_STEPS * step_seconds,
+        look=LOOK * SEARCH_VAL * pictures * picture,
+        final_look=LOOK * VAL * pictures * picture,
+    )
+    habits = Habits(ignitions=int(relights))
+
+    def seconds(plan: Plan) -> float:
+        """Lay out a plan together with what follows from it (`tasks.plan.completed`)."""
+        parallel = "parallel" in phases
+        full = msgspec.structs.replace(
+            plan,
+            copies=math.ceil(copies_share * plan.candidates) if parallel else 0,
+            finalists=plan.finalists + 2 * parallel,
+            ignite_steps=round(IGNITE_SHARE * plan.root_steps),
         )
+        trainings = whole(full, rules, phases, habits)
+        ends = lay_out(trainings, seconds=lambda t, alone: tempo.seconds(t, alone=alone), workers=workers, lag=lag)
+        return START_SECONDS + ends[-1]
+
+    best: Plan | None = None
+    for steps in STEPS:
+        fitting = [n for n in _ladder() if n >= fewest and seconds(_plan(n, steps, seeds)) <= hours * 3600 * USABLE]
+        if not fitting or (best is not None and steps > longest):
+            break
+        best = _plan(max(fitting), steps, seeds)
     if best is None:
-        least = STEPS[0] * in_a_row + LEAST_CANDIDATES * per_candidate * 20 / at_once
-        hours = least * step_seconds / (3600 * USABLE)
-        raise UsageError(f"--hours is too short: the smallest search takes about {hours:.2g} hours on this machine")
+        least = seconds(_plan(min(n for n in _ladder() if n >= fewest), STEPS[0], seeds)) / (3600 * USABLE)
+        raise UsageError(f"--hours is too short: the smallest search takes about {least:.2g} hours on this machine")
     return best
 
 
-def _trainings_in_a_row(workers: int, seeds: int, *, nets: int) -> int:
-    """Return full trainings on the way from beginning to end: the root, then the finals, as many at once as can be."""
-    return 1 + math.ceil(nets * seeds / workers)
+def _plan(candidates: int, full_steps: int, seeds: int) -> Plan:
+    """Return a plan whose children are trained for an eighth of a full training."""
+    return Plan(
+        candidates=candidates,
+        root_steps=full_steps,
+        child_steps=max(20, round(full_steps / ROOT_PER_CHILD)),
+        final_steps=full_steps,
+        finalists=1,
+        seeds=seeds,
+    )
 
 
-def _round_down(candidates: int) -> int:
-    """Put a number of candidates on the ladder 8, 10, 12, 16, 20, 24, 32, 40, ... so that plans are stable."""
-    ladder: list[int] = [m << i for i in range(6) for m in (8, 10, 12)]
-    return max(n for n in sorted(ladder) if n <= max(candidates, LEAST_CANDIDATES))
+def _ladder() -> list[int]:
+    """Return the numbers of candidates of a plan, 8, 10, 12, 16, 20, 24, 32, ...: coarse, so that plans are stable."""
+    return [n for n in sorted(m << i for i in range(6) for m in (8, 10, 12)) if n <= MOST_CANDIDATES]

@@ -14,6 +14,7 @@ import typer
 
 from spnas.cli.classify import classify
 from spnas.cli.doctor import doctor
+from spnas.cli.estimate import estimate
 from spnas.cli.evaluate import evaluate
 from spnas.cli.export import export
 from spnas.cli.ledger import ledger
@@ -35,6 +36,7 @@ app = typer.Typer(
 app.command()(reads_data(search))
 app.command()(reads_data(train))
 app.command()(reads_data(evaluate))
+app.command()(reads_data(estimate))
 app.command()(predict)
 app.command()(watch)
 app.command()(reads_data(doctor, argument=True))

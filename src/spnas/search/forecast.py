@@ -12,6 +12,7 @@ import msgspec
 
 from spnas.search.archive import Archive
 from spnas.search.phases import reignite
+from spnas.search.rules import Rules
 from spnas.search.settings import NOISE_CONTROLS, Plan, SearchSettings
 from spnas.search.tempo import Training
 
@@ -52,7 +53,6 @@ def habits_of(archive: Archive, settings: SearchSettings) -> Habits:
         controls=(max(0, controls - roots) + BELIEF * usual.controls) / (max(0, len(children) - 1) + BELIEF),
         promising=min(1.0, (rungs + BELIEF * usual.promising) / (judged + BELIEF)),
         ignitions=0,
-        nets=_nets(archive, settings),
         weight=(sum(weights) + expected) / (len(weights) + 1),
         best_weight=_weight(archive, best) if best is not None and weights else None,
     )
@@ -71,7 +71,7 @@ def _nets(archive: Archive, settings: SearchSettings) -> float:
     """Return how many nets there will be in the finals, as things stand: what was found may be the one with copies."""
     if archive.finalists is not None:
         return len(archive.finalists.nets)
-    usual = usual_nets(settings)
+    usual = usual_nets(settings.plan, settings.rules, settings.phases)
     if usual == 1:
         return usual
     best = max(archive.fitness, key=lambda n: (archive.fitness[n], -n), default=None)
@@ -81,9 +81,9 @@ def _nets(archive: Archive, settings: SearchSettings) -> float:
     return 2 if archive.candidates[best].arch.copies else 3
 
 
-def usual_nets(settings: SearchSettings) -> float:
+def usual_nets(plan: Plan, rules: Rules, names: tuple[str, ...]) -> float:
     """Return how many nets there are in the finals on the average: what was found may be the best one with copies."""
-    return min(settings.plan.finalists, 2.5) if settings.rules.twin and "parallel" in settings.phases else 1
+    return min(plan.finalists, 2.5) if rules.twin and "parallel" in names else 1
 
 
 def _weight(archive: Archive, number: int) -> float | None:
@@ -92,22 +92,22 @@ def _weight(archive: Archive, number: int) -> float | None:
     return own.gmacs / root.gmacs if known and own and root else None
 
 
-def whole(settings: SearchSettings, habits: Habits) -> list[list[Training]]:
+def whole(plan: Plan, rules: Rules, names: tuple[str, ...], habits: Habits) -> list[list[Training]]:
     """Return all trainings of a search that has not begun, phase by phase."""
-    plan = settings.plan
     phases = []
-    for number, phase in enumerate(settings.phases):
+    for number, phase in enumerate(names):
         if phase == "final":
-            phases.append(_finals(settings, habits, done=0))
+            nets = habits.nets if habits.nets is not None else usual_nets(plan, rules, names)
+            phases.append(_finals(plan, habits, nets=nets, done=0))
             continue
         stream = [Training("root", plan.root_steps)] if number == 0 else []
-        if phase == "reignite" and "serial" not in settings.phases:
+        if phase == "reignite" and "serial" not in names:
             stream = [Training("ignition", plan.ignite_steps), Training("root", plan.root_steps)]
         elif phase in ("serial", "parallel"):
-            ignitions = habits.ignitions if phase == "serial" and "reignite" in settings.phases else 0
+            ignitions = habits.ignitions if phase == "serial" and "reignite" in names else 0
             children = plan.copies if phase == "parallel" else plan.candidates - ignitions * plan.ignition_charge
-            controls = _root_controls(settings) if phase == settings.phases[0] else 0
-            stream += _search(settings, habits, children=children, controls=controls, ignitions=ignitions)
+            controls = _root_controls(rules) if phase == names[0] else 0
+            stream += _search(plan, rules, habits, children=children, controls=controls, ignitions=ignitions)
         phases.append(stream)
     return phases
 
@@ -121,7 +121,7 @@ def left(archive: Archive, settings: SearchSettings, over: Container[str]) -> li
             continue
         if phase == "final":
             finals = len(archive.of_role("final", "final")) + len(archive.of_role("rival", "final"))
-            phases.append(_finals(settings, habits, done=finals))
+            phases.append(_finals(plan, habits, nets=_nets(archive, settings), done=finals))
             continue
         stream = [] if archive.candidates or number else [Training("root", plan.root_steps)]
         if phase in ("serial", "parallel"):
@@ -131,10 +131,11 @@ def left(archive: Archive, settings: SearchSettings, over: Container[str]) -> li
             waiting = len(archive.promising) + habits.promising * sum(n not in archive.outcomes for n in made)
             had = sum(len(archive.of_role("control", p)) for p in ("serial", "parallel"))
             stream += _search(
-                settings,
+                plan,
+                settings.rules,
                 habits,
                 children=max(0, wanted - len(made)),
-                controls=max(0, _root_controls(settings) - had) if number == 0 else 0,
+                controls=max(0, _root_controls(settings.rules) - had) if number == 0 else 0,
                 rungs=round(waiting),
             )
         elif phase == "reignite" and "serial" not in settings.phases and not archive.of_role("reignite", "reignite"):
@@ -143,16 +144,14 @@ def left(archive: Archive, settings: SearchSettings, over: Container[str]) -> li
     return phases
 
 
-def _root_controls(settings: SearchSettings) -> int:
-    rules = settings.rules
+def _root_controls(rules: Rules) -> int:
     return 0 if not rules.controls else NOISE_CONTROLS if rules.noise else 1
 
 
 def _search(
-    settings: SearchSettings, habits: Habits, *, children: int, controls: int, rungs: int = 0, ignitions: int = 0
+    plan: Plan, rules: Rules, habits: Habits, *, children: int, controls: int, rungs: int = 0, ignitions: int = 0
 ) -> list[Training]:
     """Return children with their controls and rungs, in an order that they may come in."""
-    plan, rules = settings.plan, settings.rules
     early = rules.rungs and rules.controls
     child = Training("search", plan.rung_steps if early else plan.child_steps, weight=habits.weight)
     control = Training("search", plan.child_steps, looks=1 + early, weight=habits.weight)
@@ -181,8 +180,7 @@ def _relit(plan: Plan, habits: Habits) -> list[Training]:
     ]
 
 
-def _finals(settings: SearchSettings, habits: Habits, *, done: int) -> list[Training]:
-    plan, nets = settings.plan, habits.nets if habits.nets is not None else usual_nets(settings)
+def _finals(plan: Plan, habits: Habits, *, nets: float, done: int) -> list[Training]:
     most = math.ceil(nets)
     missing = max(0, (most + 1) * plan.seeds - done)
     # who is the best may change yet

@@ -3,6 +3,7 @@
 from spnas.tasks.catalogue import catalogue
 from spnas.tasks.classify import classify_evaluate, classify_train
 from spnas.tasks.doctor import doctor
+from spnas.tasks.estimate import estimate
 from spnas.tasks.evaluate import evaluate
 from spnas.tasks.export import export_backbone
 from spnas.tasks.predict import predict
@@ -16,6 +17,7 @@ __all__ = [
     "classify_evaluate",
     "classify_train",
     "doctor",
+    "estimate",
     "evaluate",
     "export_backbone",
     "predict",

@@ -12,7 +12,7 @@ UNITS = {"gmacs": ("GMAC", 1.0), "params": ("M params", 1e-6), "milliseconds": (
 STATES = {
     "waiting": "has not begun",
     "running": "running",
-    "stopped": "stopped; run the same search again to go on",
+    "stopped": "stopped (run the same search again to go on)",
     "finished": "finished",
 }
 LEAST_ROWS = 2
@@ -34,7 +34,7 @@ def lines_of(seen: Watched, *, width: int = 100, height: int | None = None) -> l
 
 def _head(seen: Watched) -> list[str]:
     left = f", about {duration(seen.seconds_left)} left" if seen.seconds_left is not None else ""
-    lines = [f"{seen.folder}: {STATES[seen.state]}, {duration(seen.seconds)} so far{left}"]
+    lines = [f"{STATES[seen.state]}, {duration(seen.seconds)} so far{left}: {seen.folder}"]
     if seen.state == "stopped" and seen.unfinished:
         lines.append(f"  {seen.unfinished} trainings were under way when it stopped; they go on from their checkpoints")
     for phase in seen.phases:
