@@ -22,8 +22,7 @@ from spnas.arch.space import around, why_not
 from spnas.config import spend
 from spnas.nets.backbone import Backbone
 from spnas.rng import rng
-from spnas.search.budget import BAND_LOW, Budget, parse_budget
-from spnas.search.budget import CostOf
+from spnas.search.budget import BAND_LOW, Budget, CostOf, parse_budget
 from spnas.search.solver import draw_child
 
 RUN_WHOLE = 50

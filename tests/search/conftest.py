@@ -53,13 +53,18 @@ def outcome(candidate: Candidate, parent: Outcome | None, *, fails: bool = False
     share = candidate.steps_here / candidate.steps
     return Outcome(
         number=candidate.number,
-        metrics={"ap": value * share + drift, "ap50": value + drift, "drift": drift},
-        early={"ap": value * candidate.look / candidate.steps + drift} if candidate.look is not None else {},
+        metrics=_told(value * share + drift) | {"drift": drift},
+        early=_told(value * candidate.look / candidate.steps + drift) if candidate.look is not None else {},
         gmacs=spent.gmacs,
         params=spent.params,
         weights=f"weights/{candidate.number}",
         sha256="0",
     )
+
+
+def _told(ap: float) -> dict[str, float]:
+    """Tell an AP in all metrics; what is less for being better lacks as much of its worst value."""
+    return {"ap": ap, "lamr": 1 - ap, "loss": 10 - ap}
 
 
 class Played(NamedTuple):
@@ -84,8 +89,10 @@ def run(
     failing: int = 0,
     fails: Callable[[int], bool] = lambda _n: False,
     noise: float = 0.0,
+    drift: bool = True,
 ) -> Played:
-    """Play the phases of a search with `workers`, of which `finish` chooses who is done next."""
+    """Play the phases of a search with `workers`, of which `finish` chooses who is done next; without `drift` further
+    training brings nothing."""
     archive = Archive(settings.rules, settings.objective, cost)
     played = Played([], {}, archive)
     counted = 0
@@ -125,7 +132,7 @@ def run(
                 continue
             done = played.candidates[finish(running)]
             running.remove(done.number)
-            parent = played.outcomes[done.parent] if done.parent is not None else None
+            parent = played.outcomes[done.parent] if drift and done.parent is not None else None
             failed = fails(done.number) or bool(failing and done.number and done.number % failing == 0)
             played.outcomes[done.number] = outcome(done, parent, fails=failed, noise=noise)
         count(len(played.candidates))

@@ -1,60 +1,95 @@
-from hypothesis import given
+from random import Random
+
+import pytest
+from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.search.conftest import ROOT
 
-from spnas.arch import Candidate, Outcome
-from spnas.search.front import Point, fitness, front, gain
-from spnas.search.history import History
+from spnas.search.front import Front, Point
 
-values = st.floats(0, 1, allow_subnormal=False)  # the session flushes subnormals, as training does
-sets = st.lists(st.tuples(values, values), min_size=1).map(
-    lambda pairs: [Point(i, fit, cost) for i, (fit, cost) in enumerate(pairs)]
+REFERENCE = 1.0
+# few values, so that ties are common; costs beyond the reference and fitness below 0 too
+fitnesses = st.integers(-2, 8).map(lambda n: n / 8)
+costs = st.integers(1, 10).map(lambda n: n / 8)
+sets = st.lists(st.tuples(fitnesses, costs), min_size=1, max_size=12).map(
+    lambda pairs: [Point(i, fitness, cost) for i, (fitness, cost) in enumerate(pairs)]
 )
 
 
-def beats(a: Point, b: Point) -> bool:
-    return a.fitness >= b.fitness and a.cost <= b.cost and a[1:] != b[1:]
-
-
-@given(sets)
-def test_nothing_on_the_front_is_beaten_and_everything_else_is_beaten_or_equal(points: list[Point]) -> None:
-    kept = front(points)
-    assert kept
-    assert not any(beats(p, q) for p in points for q in kept)
+def front_of(points: list[Point]) -> Front:
+    front = Front(REFERENCE)
     for point in points:
-        assert any(beats(q, point) or q[1:] == point[1:] for q in kept)
+        front.add(point)
+    return front
 
 
+def unbeaten(points: list[Point]) -> set[tuple[float, float]]:
+    return {
+        (p.fitness, p.cost)
+        for p in points
+        if not any(q.fitness >= p.fitness and q.cost <= p.cost and q[1:] != p[1:] for q in points)
+    }
+
+
+def area(points: list[Point]) -> float:
+    """Count the cells of a grid that some point dominates; all values are eighths."""
+    cells = [(x, y) for x in range(8) for y in range(8)]
+    covered = sum(any(8 * p.cost <= x and 8 * p.fitness >= y + 1 for p in points) for x, y in cells)
+    return covered / 64
+
+
+@settings(deadline=None)
 @given(sets)
-def test_the_front_falls_in_fitness_and_in_cost(points: list[Point]) -> None:
-    kept = front(points)
+def test_the_front_is_what_nothing_beats(points: list[Point]) -> None:
+    front = front_of(points)
+    assert {(p.fitness, p.cost) for p in front.points()} == unbeaten(points)
+    assert len(front) == len(unbeaten(points)) == len(front.points())
+
+
+@settings(deadline=None)
+@given(sets)
+def test_the_hypervolume_is_the_area_that_is_dominated(points: list[Point]) -> None:
+    front = Front(REFERENCE)
+    for number, point in enumerate(points):
+        before = front.hypervolume
+        front.add(point)
+        assert front.hypervolume == pytest.approx(area(points[: number + 1]))
+        assert front.hypervolume >= before
+
+
+@settings(deadline=None)
+@given(sets)
+def test_whoever_is_on_the_front_was_said_to_be_when_it_was_added(points: list[Point]) -> None:
+    front = Front(REFERENCE)
+    for point in points:
+        before = front.points()
+        taken = front.add(point)
+        assert taken == (point in front.points())
+        assert taken or front.points() == before
+
+
+@settings(deadline=None)
+@given(sets, st.randoms(use_true_random=False))
+def test_the_order_of_insertion_does_not_matter_up_to_which_of_equals_is_kept(
+    points: list[Point], chance: Random
+) -> None:
+    first, other = front_of(points), front_of(chance.sample(points, len(points)))
+    assert [p[1:] for p in other.points()] == [p[1:] for p in first.points()]
+    assert other.hypervolume == pytest.approx(first.hypervolume)
+
+
+def test_of_two_equal_points_the_first_stays() -> None:
+    assert front_of([Point(4, 0.5, 0.5), Point(7, 0.5, 0.5)]).points() == [Point(4, 0.5, 0.5)]
+
+
+@settings(deadline=None)
+@given(sets)
+def test_points_fall_in_fitness_and_in_cost(points: list[Point]) -> None:
+    kept = front_of(points).points()
     assert kept == sorted(kept, key=lambda p: (-p.fitness, -p.cost))
 
 
-def _history(*aps: float | None) -> History:
-    """Return root, its control, and a child, with these APs; None is a failure."""
-    candidates = (
-        Candidate(number=0, role="root", arch=ROOT, steps=9, seed=0),
-        Candidate(number=1, role="control", arch=ROOT, steps=9, seed=0, parent=0),
-        Candidate(number=2, role="child", arch=ROOT, steps=9, seed=0, parent=0),
-    )
-    outcomes = {
-        n: Outcome(number=n, failure="died") if ap is None else Outcome(number=n, metrics={"ap": ap}, gmacs=1.0)
-        for n, ap in enumerate(aps)
-    }
-    return History(candidates, outcomes)
-
-
-def test_a_move_that_does_nothing_has_no_gain_however_much_further_training_brings() -> None:
-    history = _history(0.3, 0.4, 0.4)
-    assert gain(history, 2) == 0.0
-    assert fitness(history) == {0: 0.3, 2: 0.3}
-
-
-def test_without_its_control_a_child_has_no_fitness() -> None:
-    assert fitness(_history(0.3, None, 0.9)) == {0: 0.3}
-    assert fitness(_history(0.3)) == {0: 0.3}
-
-
-def test_a_failed_child_has_no_fitness() -> None:
-    assert fitness(_history(0.3, 0.4, None)) == {0: 0.3}
+@settings(deadline=None)
+@given(sets, costs)
+def test_what_beats_a_cost_is_the_best_at_no_more(points: list[Point], cost: float) -> None:
+    affordable = [p.fitness for p in points if p.cost <= cost]
+    assert front_of(points).beats(cost) == max(affordable, default=float("-inf"))

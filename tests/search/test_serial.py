@@ -1,100 +1,156 @@
-import time
+"""Searches played to their end on the made-up landscape."""
+
+from collections import Counter
 from random import Random
 
 import msgspec
 import pytest
-from tests.search.conftest import cost, quality, run
+from tests.search.conftest import PLAN, ROOT, Finish, Played, cost, make, plain, quality, run
 
 from spnas.arch.move import apply_all
 from spnas.arch.space import why_not
-from spnas.search.front import fitness
-from spnas.search.history import History
-from spnas.search.settings import SearchSettings
+from spnas.search.children import AGE_LIMIT, CONTROL_TRIES
+from spnas.search.objective import Objective
+from spnas.search.rules import PRESETS
+from spnas.search.settings import NOISE_CONTROLS, SearchSettings
+
+ALL = ("serial", "reignite", "parallel")
 
 
-def test_a_search_tries_as_many_children_as_planned_and_controls_every_parent(settings: SearchSettings) -> None:
-    history = run(settings)
-    children = [c for c in history.candidates if c.role == "child"]
-    assert len(children) == settings.plan.candidates
-    controlled = {c.parent for c in history.candidates if c.role == "control"}
-    assert {c.parent for c in children} <= controlled
-    assert len(controlled) == sum(c.role == "control" for c in history.candidates)
+def children(played: Played) -> list[int]:
+    return [c.number for c in played.of_role("child")]
 
 
-def test_every_child_is_new_inside_the_space_within_the_budget_and_what_its_moves_say(
-    settings: SearchSettings,
+@pytest.mark.parametrize("phases", [("serial",), ALL], ids="+".join)
+@pytest.mark.parametrize("preset", sorted(PRESETS))
+@pytest.mark.parametrize(("workers", "order"), [(2, "last"), (5, "random"), (50, "first")])
+def test_neither_workers_nor_their_speed_change_the_search(
+    preset: str, phases: tuple[str, ...], workers: int, order: str
 ) -> None:
-    history = run(settings)
-    searched = [c for c in history.candidates if c.role != "control"]
-    assert len({c.arch.id for c in searched}) == len(searched)
-    for c in searched[1:]:
-        assert c.parent is not None
-        assert apply_all(history.candidates[c.parent].arch, c.moves) == c.arch
-        assert why_not(c.arch, settings.space) is None
-        assert not settings.budget.exceeded(cost(c.arch))
+    settings = make(preset, phases=phases)
+    finish: Finish = {"first": min, "last": max, "random": Random(workers).choice}[order]
+    alone = run(settings, failing=6, noise=0.03)
+    many = run(settings, failing=6, noise=0.03, workers=workers, finish=finish)
+    assert many.candidates == alone.candidates
+    assert many.archive.fitness == alone.archive.fitness
+    assert many.archive.front.points() == alone.archive.front.points()
+    assert many.archive.pool == alone.archive.pool
+    assert len(alone.candidates) > 30
 
 
-@pytest.mark.parametrize("workers", [1, 2, 5])
-@pytest.mark.parametrize("order", ["first", "last", "random"])
-def test_neither_the_number_of_workers_nor_their_speed_changes_the_search(
-    settings: SearchSettings, workers: int, order: str
-) -> None:
-    chance = Random(workers)
-    finish = {"first": min, "last": max, "random": chance.choice}[order]
-    assert run(settings, workers=workers, finish=finish).candidates == run(settings).candidates
-
-
-def test_another_seed_is_another_search(settings: SearchSettings) -> None:
+@pytest.mark.parametrize("preset", sorted(PRESETS))
+def test_another_seed_is_another_search(preset: str) -> None:
+    settings = make(preset)
     assert run(msgspec.structs.replace(settings, seed=1)).candidates != run(settings).candidates
 
 
-def test_failed_trainings_are_never_parents_and_stop_nothing(settings: SearchSettings) -> None:
-    history = run(settings, failing=3)
-    failed = {n for n, o in history.outcomes.items() if o.failure}
-    assert failed
-    assert not failed & {c.parent for c in history.candidates if c.role == "child"}
-    assert sum(c.role == "child" for c in history.candidates) == settings.plan.candidates
+def test_another_lag_is_another_search(settings: SearchSettings) -> None:
+    assert run(msgspec.structs.replace(settings, lag=12)).candidates != run(settings).candidates
 
 
-def test_a_search_goes_on_from_any_point_as_if_nothing_had_happened(settings: SearchSettings) -> None:
-    from spnas.search.phases import serial
-
-    whole = run(settings)
-    for number in (1, 5, 17):
-        early = History(whole.candidates[:number], whole.outcomes)
-        assert serial.propose(number, early, settings, cost) == whole.candidates[number]
-
-
-def test_children_come_to_be_better_than_the_root_where_the_landscape_has_a_slope(settings: SearchSettings) -> None:
-    history = run(settings)
-    value = fitness(history)
-    best = max(value, key=lambda n: value[n])
-    assert quality(history.candidates[best].arch) > quality(settings.root) + 0.02
+@pytest.mark.parametrize("preset", ["plus", "paper"])
+def test_every_child_is_new_inside_the_space_within_the_budget_and_what_its_moves_say(preset: str) -> None:
+    settings = make(preset, phases=ALL)
+    played = run(settings, noise=0.03)
+    made = [c for c in played.candidates if c.role == "child"]
+    assert len({c.arch.id for c in made} | {ROOT.id}) == len(made) + 1
+    for c in made:
+        assert c.parent is not None
+        parent = played.candidates[c.parent].arch
+        assert apply_all(parent, c.moves) == c.arch
+        assert why_not(c.arch, msgspec.structs.replace(settings.space, stem=parent.stem)) is None
+        assert not settings.budget.exceeded(cost(c.arch))
 
 
-def test_fitness_is_the_quality_of_a_net_not_how_long_its_line_was_trained(settings: SearchSettings) -> None:
-    history = run(settings)
-    for number, value in fitness(history).items():
-        assert value == pytest.approx(quality(history.candidates[number].arch))
+@pytest.mark.parametrize("preset", ["plus", "paper", "vega-v1"])
+def test_as_many_children_as_planned_whether_trainings_fail_or_not(preset: str) -> None:
+    assert len(children(run(make(preset)))) == PLAN.candidates
+    assert len(children(run(make(preset), failing=3))) == PLAN.candidates
 
 
-def test_hundreds_of_proposals_take_a_second_at_most(settings: SearchSettings) -> None:
-    began = time.perf_counter()
-    run(settings)
-    assert time.perf_counter() - began < 1.0
+def test_failed_trainings_are_never_parents() -> None:
+    for preset in PRESETS:
+        played = run(make(preset), failing=3)
+        failed = {n for n, o in played.outcomes.items() if o.failure}
+        assert failed
+        assert not failed & {c.parent for c in played.candidates}
+
+
+def test_the_root_is_controlled_thrice_and_every_other_parent_once_before_it_has_children(
+    settings: SearchSettings,
+) -> None:
+    played = run(settings)
+    controls = Counter(c.parent for c in played.of_role("control"))
+    assert controls[0] == NOISE_CONTROLS
+    assert set(controls.values()) == {1, NOISE_CONTROLS}
+    assert {c.parent for c in played.of_role("child")} <= set(controls)
+    for child in played.of_role("child"):
+        assert any(c.number < child.number for c in played.of_role("control") if c.parent == child.parent)
+    assert len({c.seed for c in played.of_role("control") if c.parent == 0}) == NOISE_CONTROLS
+
+
+def test_a_failed_control_is_tried_again_and_given_up_in_the_end(settings: SearchSettings) -> None:
+    played = run(settings, failing=1)  # nothing but the root succeeds
+    assert [c.parent for c in played.of_role("control")] == [0] * CONTROL_TRIES
+    assert len(children(played)) < settings.lag  # those that were begun before it was known
+    assert set(played.archive.fitness) == {0}
+    once = run(plain(), fails=lambda number: number == 1)
+    assert len(children(once)) == PLAN.candidates
+    assert len(once.archive.fitness) > 5
+
+
+def test_promising_children_and_only_they_are_gone_on_with_at_once(settings: SearchSettings) -> None:
+    played = run(settings)
+    rungs = played.of_role("rung")
+    gone_on = [c.continues for c in rungs]
+    assert 0 < len(rungs) < PLAN.candidates
+    assert len(set(gone_on)) == len(gone_on)
+    for rung in rungs:
+        assert rung.continues is not None
+        stopped = played.candidates[rung.continues]
+        assert (rung.arch, rung.parent, rung.moves) == (stopped.arch, stopped.parent, stopped.moves)
+        assert (stopped.until, rung.until, rung.steps) == (PLAN.rung_steps, None, PLAN.child_steps)
+        assert quality(rung.arch) >= quality(played.candidates[rung.parent or 0].arch) - 1e-9
+    assert all(c.look == PLAN.rung_steps for c in played.of_role("control"))
+    assert {c.number for c in rungs} <= set(played.archive.fitness)
+    assert not set(children(played)) & set(played.archive.fitness)
+
+
+def test_parents_are_no_older_than_the_limit_while_there_are_younger_ones() -> None:
+    plan = msgspec.structs.replace(PLAN, candidates=90)
+    oldest = []
+    for without in (("rungs",), ("rungs", "age")):
+        played = run(msgspec.structs.replace(make("plus", without=without), plan=plan), noise=0.05)
+        oldest.append(max(c.number - c.parent for c in played.of_role("child") if c.parent is not None))
+    assert oldest[0] <= AGE_LIMIT < oldest[1]
+
+
+def test_children_come_to_be_better_than_the_root_where_the_landscape_has_a_slope() -> None:
+    for preset in PRESETS:
+        played = run(make(preset))
+        best = max(played.archive.fitness, key=lambda n: played.archive.fitness[n])
+        assert quality(played.candidates[best].arch) > quality(ROOT) + 0.01
 
 
 def test_a_space_that_is_used_up_ends_the_phase(settings: SearchSettings) -> None:
     tight = msgspec.structs.replace(
         settings, budget=msgspec.structs.replace(settings.budget, gmacs=cost(settings.root).gmacs)
     )
-    history = run(tight)
-    assert 0 < sum(c.role == "child" for c in history.candidates) <= settings.plan.candidates
+    none_left = msgspec.structs.replace(
+        tight, space=msgspec.structs.replace(tight.space, min_blocks=8, max_blocks=8, max_stages=4, doublings=0)
+    )
+    assert 0 < len(children(run(tight))) <= PLAN.candidates
+    assert children(run(none_left)) == []
 
 
-def test_a_failed_control_is_tried_again_and_given_up_in_the_end(settings: SearchSettings) -> None:
-    history = run(settings, failing=1)  # nothing but the root succeeds
-    assert [c.parent for c in history.candidates if c.role == "control"] == [0, 0, 0]
-    once = run(settings, fails=lambda number: number == 1)
-    assert sum(c.role == "child" for c in once.candidates) == settings.plan.candidates
-    assert len(fitness(once)) > 1
+@pytest.mark.parametrize("metric", ["lamr", "loss"])
+def test_a_search_for_less_of_a_metric_is_the_search_for_more_of_what_it_lacks(metric: str) -> None:
+    """The landscape tells the metric as its worst value less the AP, so that both searches see the same gains."""
+    more = make("plus", phases=("serial", "parallel"))
+    less = msgspec.structs.replace(more, objective=Objective(metric=metric, reference=more.objective.reference))
+    ups, downs = run(more, noise=0.02), run(less, noise=0.02)
+    assert [c.arch for c in downs.candidates] == [c.arch for c in ups.candidates]
+    assert downs.archive.fitness == pytest.approx(ups.archive.fitness)
+    best = downs.archive.front.points()[0].number
+    root = downs.outcomes[0].metrics[metric]
+    assert downs.outcomes[best].metrics[metric] < root

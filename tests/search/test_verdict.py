@@ -2,7 +2,7 @@ import statistics
 
 import pytest
 
-from spnas.search.verdict import T_QUANTILES, judge, t_quantile
+from spnas.search.verdict import COPIES, T_QUANTILES, Sides, judge, t_quantile
 
 
 def test_the_interval_is_students_t_over_the_pooled_spread() -> None:
@@ -53,3 +53,35 @@ def test_nets_that_learned_nothing_are_not_compared() -> None:
     verdict = judge(7, [0.001, 0.001, 0.001], [0.004, 0.004, 0.004], [])
     assert verdict.paid is None
     assert "neither net has learned to detect" in verdict.sentence
+
+
+def test_where_less_is_better_the_lower_one_has_won() -> None:
+    sides = Sides(metric="lamr")
+    won = judge(7, [0.30, 0.31, 0.32], [0.40, 0.41, 0.42], [], sides)
+    assert won.paid is True
+    assert won.difference == pytest.approx(-0.10)
+    assert won.sentence.startswith(
+        "The search paid: LAMR 0.310 against 0.410 of the equal-cost ResNet, difference -0.100"
+    )
+    lost = judge(7, [0.40, 0.41, 0.42], [0.30, 0.31, 0.32], [], sides)
+    assert lost.paid is False
+    assert lost.sentence.endswith("the ResNet is better.")
+
+
+def test_a_low_miss_rate_is_no_sign_of_having_learned_nothing() -> None:
+    assert judge(7, [0.001, 0.001], [0.009, 0.009], [], Sides(metric="lamr")).paid is True
+
+
+def test_copies_are_judged_against_a_serial_net_of_equal_cost_by_name() -> None:
+    paid = judge(7, [0.50, 0.51, 0.52], [0.40, 0.41, 0.42], [], COPIES)
+    assert paid.sentence.startswith("The parallel phase paid: AP 0.510 against 0.410 of a serial net of equal cost")
+    lost = judge(7, [0.40, 0.41, 0.42], [0.50, 0.51, 0.52], [], COPIES)
+    assert lost.sentence.startswith("The parallel phase did not pay:")
+    assert lost.sentence.endswith("the serial net is better.")
+    level = judge(7, [0.50, 0.56], [0.49, 0.55], [], COPIES)
+    assert level.paid is None
+    assert level.sentence.startswith("The parallel phase did not pay, as far as can be told")
+
+
+def test_sizes_of_objects_are_named_as_the_field_does() -> None:
+    assert "AP_S 0.500" in judge(7, [0.5], [0.4], [], Sides(metric="ap_small")).sentence

@@ -5,10 +5,10 @@ from collections.abc import Callable, Container
 import numpy as np
 
 from spnas.arch import Arch, Move, Space
-from spnas.arch.move import SERIAL, apply, neighbours
+from spnas.arch.move import SERIAL, apply
 from spnas.arch.space import why_not
 from spnas.search.budget import Budget, CostOf
-from spnas.search.solver import BOTH_WAYS, draw_step
+from spnas.search.solver import BOTH_WAYS, draw_step, moves_of
 
 TRIES = 100
 MOST_REPAIRS = 3
@@ -66,18 +66,17 @@ def draw_repaired(
             if step is None:
                 break
             child, moves = step.child, [*moves, step.move]
+        if child.id in known or why_not(child, space) is not None:
+            continue  # nets outside of the space are never priced: a latency table knows no others
         spent = cost(child)
-        nearer = budget.in_band(spent) or (budget.share(spent) > share and not budget.exceeded(spent))
-        if nearer and child.id not in known and why_not(child, space) is None:
+        if budget.in_band(spent) or (budget.share(spent) > share and not budget.exceeded(spent)):
             return child, tuple(moves)
     return draw_free(arch, draw, space=space, budget=budget, cost=cost, known=known, most_moves=most_moves, kinds=kinds)
 
 
 def draw_move(arch: Arch, draw: np.random.Generator, kinds: tuple[str, ...] = SERIAL) -> Move:
     """Draw a kind of move uniformly among those possible from here, then one of that kind."""
-    by_kind: dict[str, list[Move]] = {}
-    for move in neighbours(arch, kinds=kinds):
-        by_kind.setdefault(move.kind, []).append(move)
-    names = sorted(by_kind)
-    moves = by_kind[names[int(draw.integers(len(names)))]]
-    return moves[int(draw.integers(len(moves)))]
+    for number in draw.permutation(len(kinds)).tolist():  # the first that is possible is a uniform draw among all such
+        if moves := moves_of(arch, kinds[number]):
+            return moves[int(draw.integers(len(moves)))]
+    raise ValueError(f"no move of {', '.join(kinds)} can be made from {arch.text!r}")

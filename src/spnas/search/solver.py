@@ -16,7 +16,9 @@ from spnas.arch.space import why_not
 from spnas.search.budget import BAND_LOW, Budget, CostOf
 
 BOTH_WAYS = SERIAL + SHRINKING
-KEPT_PARENTS = 1024
+KEPT_PARENTS, KEPT_MOVES = 2048, 16384
+
+Leads = Literal["inside", "nearer", "nowhere"]
 
 
 class Step(NamedTuple):
@@ -25,11 +27,12 @@ class Step(NamedTuple):
 
     move: Move
     child: Arch
-    leads: Literal["inside", "nearer", "nowhere"]
+    leads: Leads
 
 
 class _Parent(NamedTuple):
-    """What is known of a net that moves start from; `tried` grows with every move that is tried."""
+    """What is known of a net that moves start from. `tried` grows with every move that is tried: where it leads and to
+    which id. The nets themselves are not kept, they would take ten times the memory."""
 
     arch: Arch
     space: Space
@@ -38,31 +41,47 @@ class _Parent(NamedTuple):
     distance: float
     over: bool
     moves: tuple[Move, ...]
-    tried: dict[int, Step]
+    tried: dict[int, tuple[Leads, str]]
 
-    def step(self, number: int) -> Step:
+    def where(self, number: int) -> tuple[Leads, str]:
         """Return where a move leads, from what is known or by trying it."""
-        if number not in self.tried:
-            self.tried[number] = _try(self, self.moves[number])
-        return self.tried[number]
+        known = self.tried.get(number)
+        if known is None:
+            known = self.tried[number] = _try(self, self.moves[number])
+        return known
+
+
+@lru_cache(maxsize=KEPT_MOVES)
+def moves_of(arch: Arch, kind: str) -> tuple[Move, ...]:
+    """Return every move of a kind that can be made from `arch`; those that were asked for lately are kept."""
+    return tuple(_SEEN.setdefault(move, move) for move in neighbours(arch, kinds=(kind,)))
+
+
+_SEEN: dict[Move, Move] = {}  # equal moves are one object: there are a few thousand at most
 
 
 @lru_cache(maxsize=KEPT_PARENTS)
 def _parent(arch: Arch, space: Space, budget: Budget, cost: CostOf, kinds: tuple[str, ...]) -> _Parent:
     spent = cost(arch)
     distance, over = _distance(budget.share(spent)), budget.exceeded(spent)
-    return _Parent(arch, space, budget, cost, distance, over, tuple(neighbours(arch, kinds=kinds)), {})
+    moves = tuple(move for kind in kinds for move in moves_of(arch, kind))
+    return _Parent(arch, space, budget, cost, distance, over, moves, {})
 
 
-def _try(parent: _Parent, move: Move) -> Step:
+def _try(parent: _Parent, move: Move) -> tuple[Leads, str]:
     child = apply(parent.arch, move)
     if why_not(child, parent.space) is not None:
-        return Step(move, child, "nowhere")
+        return _NOWHERE
     spent = parent.cost(child)
-    if parent.budget.in_band(spent):
-        return Step(move, child, "inside")
-    nearer = _distance(parent.budget.share(spent)) < parent.distance
-    return Step(move, child, "nearer" if nearer and (parent.over or not parent.budget.exceeded(spent)) else "nowhere")
+    share = parent.budget.share(spent)
+    over = share >= 1 and parent.budget.exceeded(spent)
+    if share >= BAND_LOW and not over:
+        return "inside", child.id
+    nearer = _distance(share) < parent.distance and (parent.over or not over)
+    return ("nearer", child.id) if nearer else _NOWHERE
+
+
+_NOWHERE: tuple[Leads, str] = ("nowhere", "")
 
 
 def _distance(share: float) -> float:
@@ -87,15 +106,16 @@ def draw_step(
     known: ids of nets that are not new. cost: the same function every time, since what it told is kept.
     """
     parent = _parent(arch, space, budget, cost, kinds)
-    nearer: Step | None = None
+    nearer: Move | None = None
     for number in draw.permutation(len(parent.moves)).tolist():
-        step = parent.step(number)
-        if step.leads == "nowhere" or (step.leads == "nearer" and nearer) or step.child.id in known:
+        leads, id = parent.where(number)
+        if leads == "nowhere" or (leads == "nearer" and nearer) or id in known:
             continue
-        if step.leads == "inside":
-            return step
-        nearer = step
-    return nearer
+        move = parent.moves[number]
+        if leads == "inside":
+            return Step(move, apply(arch, move), "inside")
+        nearer = move
+    return Step(nearer, apply(arch, nearer), "nearer") if nearer else None
 
 
 def draw_child(

@@ -1,0 +1,89 @@
+from collections import Counter
+
+import msgspec
+import pytest
+from tests.search.conftest import PLAN, ROOT, cost, make, run
+
+from spnas.arch import Candidate, Move
+from spnas.arch.move import SHRINKING, apply
+from spnas.arch.space import why_not
+from spnas.rng import rng
+from spnas.search.budget import Budget
+from spnas.search.phases import parallel
+from spnas.search.settings import SearchSettings
+
+BOTH = ("serial", "parallel")
+
+
+def with_copies(settings: SearchSettings) -> list[Candidate]:
+    return [c for c in run(settings).of_role("child") if c.phase == "parallel"]
+
+
+@pytest.mark.parametrize("preset", ["plus", "paper"])
+def test_its_children_have_copies_are_new_within_the_budget_and_as_many_as_planned(preset: str) -> None:
+    settings = make(preset, phases=BOTH)
+    made = with_copies(settings)
+    assert len(made) == PLAN.copies
+    assert len({c.arch.id for c in made}) == len(made)
+    for c in made:
+        assert c.arch.copies
+        assert why_not(c.arch, settings.space) is None
+        assert not settings.budget.exceeded(cost(c.arch))
+
+
+def test_where_repaired_one_copy_comes_or_goes_and_blocks_make_room_for_it() -> None:
+    moves = [c.moves for c in with_copies(make("plus", phases=BOTH))]
+    assert all(m[0].kind in ("add-copy", "remove-copy") for m in moves)
+    assert all(move.kind in SHRINKING for m in moves for move in m[1:])
+    assert any(len(m) > 1 for m in moves)
+
+
+def test_in_the_paper_one_to_three_copies_come_and_nothing_else() -> None:
+    moves = [c.moves for c in with_copies(make("paper", phases=BOTH))]
+    assert {move.kind for m in moves for move in m} == {"add-copy"}
+    assert {len(m) for m in moves} <= {1, 2, 3}
+    assert len({len(m) for m in moves}) > 1
+
+
+def test_copies_are_added_less_often_the_more_they_cost() -> None:
+    draw = rng(0, "test")
+    drawn = Counter(parallel._draw_copy(ROOT, draw, cost, removing=False).at for _ in range(3000))
+    added = [cost(apply(ROOT, Move("add-copy", at))).gmacs - cost(ROOT).gmacs for at in range(4)]
+    expected = [3000 / a / sum(1 / b for b in added) for a in added]
+    for at, times in enumerate(expected):
+        assert abs(drawn[at] - times) < 4 * times**0.5 + 1
+
+
+def test_a_copy_is_taken_away_now_and_then_where_there_is_one() -> None:
+    copied = apply(ROOT, Move("add-copy", 1))
+    draw = rng(0, "test")
+    taken = Counter(parallel._draw_copy(copied, draw, cost, removing=True).kind for _ in range(2000))
+    assert abs(taken["remove-copy"] / 2000 - parallel.REMOVING) < 0.04
+    never = Counter(parallel._draw_copy(copied, draw, cost, removing=False).kind for _ in range(200))
+    assert never == {"add-copy": 200}
+
+
+def test_copies_begin_with_the_best_serial_net() -> None:
+    settings = make("plus", phases=BOTH)
+    played = run(settings)
+    first = next(c for c in played.of_role("child") if c.phase == "parallel")
+    serial = run(make("plus", phases=("serial",)))
+    assert first.parent == serial.archive.serial.points()[0].number
+
+
+def test_without_a_serial_phase_it_begins_with_the_root() -> None:
+    played = run(make("plus", phases=("parallel",)))
+    assert (played.candidates[0].role, played.candidates[0].phase) == ("root", "parallel")
+    assert len(played.of_role("child")) == PLAN.copies
+
+
+def test_where_no_net_with_copies_fits_the_phase_ends() -> None:
+    settings = make("paper", phases=("parallel",))
+    tight = msgspec.structs.replace(settings, budget=Budget(gmacs=cost(ROOT).gmacs))
+    assert [c.role for c in run(tight).candidates] == ["root"]
+
+
+def test_without_copies_in_the_plan_nothing_but_a_root_is_tried() -> None:
+    settings = make("plus", phases=("parallel",))
+    none = msgspec.structs.replace(settings, plan=msgspec.structs.replace(PLAN, copies=0))
+    assert [c.role for c in run(none).candidates] == ["root"]
