@@ -66,9 +66,7 @@ def test_nets_outside_of_the_space_are_never_priced(make: Draw) -> None:
         assert why_not(arch, SPACE) is None
         return cost(arch)
 
-    six = apply(
-        apply(ROOT, next(neighbours(ROOT, kinds=("expand-stage",)))), next(neighbours(ROOT, kinds=("expand-stage",)))
-    )
+    six = apply_all(ROOT, (Move("expand-stage"), Move("expand-stage")))
     assert len(six.stages) == SPACE.max_stages  # one more is outside
     budget = Budget(gmacs=1.05 * cost(six).gmacs)
     for seed in range(100):
