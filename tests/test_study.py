@@ -240,7 +240,6 @@ def test_a_phase_that_has_nothing_to_propose_waits_for_all_outcomes_and_asks_aga
         assert list(ledger.notes("drained ", PhaseEnd)) == ["3", "5"]
         replayed = study_of(ledger, settings_of())
     assert asked == [(0, 0), (1, 1), (2, 1), (3, 1), (3, 3), (4, 3), (5, 3), (5, 5)]
-    assert sorted(replayed.archive.outcomes) == [0, 1, 2]
     assert replayed.ready()
     assert sorted(replayed.archive.outcomes) == [0, 1, 2, 3, 4]
 
