@@ -28,9 +28,9 @@ def test_neither_workers_nor_their_speed_change_the_search(
     preset: str, phases: tuple[str, ...], workers: int, order: str
 ) -> None:
     settings = make(preset, phases=phases)
-    finish: Finish = {"first": min, "last": max, "random": Random(workers).choice}[order]
+    orders: dict[str, Finish] = {"first": min, "last": max, "random": Random(workers).choice}
     alone = run(settings, failing=6, noise=0.03)
-    many = run(settings, failing=6, noise=0.03, workers=workers, finish=finish)
+    many = run(settings, failing=6, noise=0.03, workers=workers, finish=orders[order])
     assert many.candidates == alone.candidates
     assert many.archive.fitness == alone.archive.fitness
     assert many.archive.front.points() == alone.archive.front.points()
