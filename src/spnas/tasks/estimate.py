@@ -65,8 +65,8 @@ class Estimate(msgspec.Struct, frozen=True, kw_only=True):
     """What a search would take.
 
     memory_mib: of all processes together at the worst moment. worker_hours: of all workers together, hours in which
-    they wait not counted; processor_hours: of these, what a core that does nothing else would take. assumptions: what
-    was taken for granted, in words.
+    they wait not counted; processor_hours: of these, what a core that does nothing else would take, without starting
+    processes and opening data. assumptions: what was taken for granted, in words.
     """
 
     plan: Plan
@@ -307,8 +307,7 @@ def _memory(found: Measured, settings: StudySettings, opened: DataSet, *, worker
 
 def _disk(search: SearchSettings, habits: Habits, found: Measured, settings: StudySettings) -> list[float]:
     """Return MiB that every phase leaves: weights of what was trained whole, checkpoints of what was stopped early."""
-    small = found.alone.model_mib
-    model = small * max(1.0, found.weight)  # parameters grow no faster than MACs, mostly
+    model = statistics.fmean(told.model_mib for told in found.larger)
     checkpoint = CHECKPOINT_COPIES[settings.recipe.train_settings.optimizer] * model
     early = search.rules.rungs and search.rules.controls
     sizes = []

@@ -228,22 +228,19 @@ def measured(
         crew = process.open(make_measure, place, workers=processes)
         try:
 
-            def ask(count: int, **what: Any) -> tuple[Told, ...]:
-                jobs = [crew.submit(msgspec.json.encode(Ask(**what))) for _ in range(count)]
+            def ask(count: int, what: str, *, name: str = "", **more: Any) -> tuple[Told, ...]:
+                asked = [Ask(what=what, weights=f"weights/{name}{i}" if name else None, **more) for i in range(count)]
+                jobs = [crew.submit(msgspec.json.encode(one)) for one in asked]
                 return tuple(msgspec.json.decode(job.result(), type=Told) for job in jobs)
 
             began = time.perf_counter()
-            ask(processes, what="be there")
+            ask(processes, "be there")
             startup = time.perf_counter() - began
-            weights = "weights/root.safetensors"
-            alone = ask(1, what="train", arch=root, weights=weights, seconds=SECONDS)[0]
-            roots = ask(processes, what="train", arch=root, seconds=SECONDS / 2) if processes > 1 else (alone,)
-            grown, moves = larger
-            # no weights of theirs are kept, so that children do not write over each other's
-            larger_ones = ask(
-                processes, what="train", arch=grown, moves=moves, parent=weights, sha256=alone.sha256, seconds=SECONDS
-            )
-            lit = ask(1, what="classify", arch=root, seconds=SECONDS)[0] if classify else None
+            alone = ask(1, "train", name="root", arch=root, seconds=SECONDS)[0]
+            roots = ask(processes, "train", arch=root, seconds=SECONDS / 2) if processes > 1 else (alone,)
+            begun = {"arch": larger[0], "moves": larger[1], "parent": "weights/root0", "sha256": alone.sha256}
+            larger_ones = ask(processes, "train", name="larger", seconds=SECONDS, **begun)
+            lit = ask(1, "classify", arch=root, seconds=SECONDS)[0] if classify else None
         except BaseException:
             crew.close(kill=True)
             raise
