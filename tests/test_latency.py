@@ -180,7 +180,13 @@ def whole_small(arch: Arch) -> float:
 def test_a_root_over_the_budget_is_refused_with_what_it_costs() -> None:
     with pytest.raises(UsageError, match=r"costs .* GMAC, .*M params, .* ms at 128x96, more than --budget 0.5 ms"):
         search_settings(
-            recipe_name="small", size=SIZE, budget=Budget(milliseconds=0.5), root=ROOT.text, plan=QUICK, seed=0, time=whole
+            recipe_name="small",
+            size=SIZE,
+            budget=Budget(milliseconds=0.5),
+            root=ROOT.text,
+            plan=QUICK,
+            seed=0,
+            time=whole,
         )
 
 

@@ -7,19 +7,26 @@ from spnas.arch import parse
 from spnas.data.batches import Pictures
 from spnas.data.records import DataSet
 from spnas.errors import UsageError
-from spnas.pace import CONTROLS, LAG, USABLE, plan_for, seconds_per_step
+from spnas.pace import USABLE, plan_for, seconds_per_step
+from spnas.search.forecast import Habits, lay_out, whole
+from spnas.search.rules import Rules
+from spnas.search.tempo import Tempo
 from tests.test_assess import RECIPE
 
 
-@pytest.mark.parametrize("hours", [0.2, 0.5, 1, 8, 100])
+@pytest.mark.parametrize("hours", [0.3, 0.5, 1, 8, 100])
 @pytest.mark.parametrize("step_seconds", [0.05, 0.3, 0.8])
 @pytest.mark.parametrize("workers", [2, 16])
 def test_a_plan_fits_into_its_hours(hours: float, step_seconds: float, workers: int) -> None:
+    """Steps alone, laid out as the workers would train them, leave room for judging and beginning."""
     plan = plan_for(hours, step_seconds=step_seconds, workers=workers, pictures=300, batch_size=8, seeds=3)
-    search = CONTROLS * plan.candidates * plan.child_steps / min(workers, LAG)
-    finals = -(-(plan.finalists + 1) * plan.seeds // workers) * plan.final_steps
-    assert (plan.root_steps + search + finals) * step_seconds <= hours * 3600 * USABLE * 1.001
+    tempo = Tempo(step=step_seconds)
+    trainings = whole(plan, Rules(), ("serial", "final"), Habits(ignitions=0))
+    end = lay_out(trainings, seconds=lambda t, alone: tempo.seconds(t, alone=alone), workers=workers, lag=4)[-1]
+    assert end <= hours * 3600 * USABLE
     assert plan.candidates >= 8
+    if plan.candidates < 192:  # else there is more time than the longest search takes
+        assert end >= 0.5 * hours * 3600
 
 
 def test_more_hours_mean_no_less_of_anything() -> None:

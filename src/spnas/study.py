@@ -158,11 +158,13 @@ def run_phase(
     propose: Propose,
     *,
     workers: int,
+    waits: bool = True,
     out_of_time: Callable[[], bool] = lambda: False,
     watch: Callable[[list[Candidate]], None] = lambda _running: None,
 ) -> None:
     """Run one phase to its end: until `propose` returns None although all outcomes count, or no time is left.
 
+    waits: whether proposals hang on outcomes, so that they wait for them as the lag says.
     watch: told twice a second what is being worked on.
 
     A worker that dies is given the same candidate once more; a second death is the candidate's.
@@ -191,8 +193,8 @@ def run_phase(
             while not stop and len(running) + len(fresh) < workers:
                 candidate = unfinished.popleft() if unfinished else None
                 if candidate is None and not over:
-                    late = study.ready() and out_of_time()
-                    candidate, over = (None, True) if late else _next(study, propose)
+                    late = (study.ready() or not waits) and out_of_time()
+                    candidate, over = (None, True) if late else _next(study, propose, waits)
                 if candidate is None:
                     break
                 fresh.append(candidate)
@@ -210,9 +212,9 @@ def run_phase(
         watch([candidate for future, candidate in running.items() if future not in done])
 
 
-def _next(study: Study, propose: Propose) -> tuple[Candidate | None, bool]:
+def _next(study: Study, propose: Propose, waits: bool) -> tuple[Candidate | None, bool]:
     """Return the next candidate, if one can be proposed now, and whether there is none to come."""
-    if not study.ready():
+    if not study.ready() and waits:
         return None, False
     candidate = propose(len(study.candidates), study.archive)
     if candidate is not None:

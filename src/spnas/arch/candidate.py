@@ -42,7 +42,7 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def steps_here(self) -> int:
-        """Steps that this training takes, without those of the one that it goes on with."""
+        """Steps after which this training ends; a rung begins where the child it goes on with was stopped."""
         return self.until if self.until is not None else self.steps
 
 

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from spnas.errors import IntegrityError, UsageError
 from spnas.runs.database import ADVICE, APPLICATION_ID, SCHEMA, sqlite_faults_named
-from spnas.runs.ledger import _hash as checksum_of
+from spnas.runs.ledger import digest_of
 
 SECONDS_TO_WAIT = 2.0  # for a writer that is just writing; after that, next time
 
@@ -94,7 +94,7 @@ class Tail:
             "SELECT id, kind, name, body, sha256 FROM event WHERE id > ? ORDER BY id", (self._last,)
         ).fetchall()
         for expected, (number, kind, name, body, checksum) in enumerate(rows, start=self._last + 1):
-            if number != expected or checksum_of(kind, name, body).encode() != checksum:
+            if number != expected or digest_of(kind, name, body).encode() != checksum:
                 raise IntegrityError(f"{self.path}: event {number} is not what its checksum says; {ADVICE}")
             found.append(Event(kind.decode(), name.decode(), body))
         time = connection.execute("SELECT seconds FROM elapsed").fetchone()

@@ -109,6 +109,7 @@ def run_phases(
                 working,
                 partial(take(shelf, phase).propose, settings=search, cost=cost),
                 workers=crew.workers,
+                waits=phase != "final",
                 out_of_time=partial(_is_late, study, _deadline(settings, phase, hours)),
                 watch=watch,
             )

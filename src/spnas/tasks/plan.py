@@ -55,6 +55,7 @@ def plan_of(
         batch_size=recipe.train_settings.batch_size,
         seeds=wishes.seeds or USUAL_SEEDS,
         phases=search.phases,
+        rules=search.rules,
         copies_share=COPIES_SHARE,
     )
     return completed(_changed(plan, wishes), wishes, search.phases)

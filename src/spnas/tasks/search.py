@@ -218,7 +218,7 @@ def _run(
     cost = cost_for(settings, size)
     with folder.open_ledger() as ledger:
         study = study_of(ledger, settings, cost)
-        watcher = Watcher(study, settings.search, folder, talk)
+        watcher = Watcher(study, settings.search, folder, talk, workers=crew.workers)
         with talk.progress():
             finalists = run_phases(study, settings, folder, crew=crew, cost=cost, size=size, hours=hours, watch=watcher)
         verdict, copies = judge_finals(study, settings, finalists)
