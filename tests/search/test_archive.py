@@ -228,6 +228,16 @@ def test_a_stopped_child_is_promising_unless_it_is_behind_its_control_by_more_th
     assert told.archive.stuck == 0
 
 
+@pytest.mark.parametrize(("behind", "promising"), [(0.99, True), (1.01, False)])
+def test_a_stopped_child_may_be_behind_by_as_much_as_the_noise(behind: float, promising: bool) -> None:
+    told = Told(rules_of("plus"))
+    told.tell("root", 0.3)
+    for value in (0.40, 0.44, 0.42):
+        told.learn(told.see("control", 0, look=3), value, early=0.2)
+    child = told.tell("child", 0.2 - behind * 2**0.5 * 0.02, 0, LARGER, until=3)
+    assert (child in told.archive.promising) is promising
+
+
 def test_the_front_of_serial_nets_has_none_with_copies() -> None:
     told = Told()
     told.tell("root", 0.3)
