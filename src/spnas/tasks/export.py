@@ -2,18 +2,24 @@
 
 import os
 from pathlib import Path
+from typing import get_args
 
 import msgspec
 import torch
 
 from spnas.arch.published import arch_of
+from spnas.data.choice import DataChoice, choice_of
 from spnas.errors import UsageError
-from spnas.export import Exported
-from spnas.export import export_backbone as write
+from spnas.export.backbone import Exported
+from spnas.export.backbone import export_backbone as write
+from spnas.export.description import Precision
 from spnas.hub import read_weights
 from spnas.nets.backbone import Backbone
 from spnas.nets.foreign import load_foreign
 from spnas.rng import torch_seed
+from spnas.shelf import nearest
+from spnas.talk import Talk
+from spnas.tasks.export_onnx import OnnxResult, describe_onnx, export_onnx
 
 
 class ExportResult(msgspec.Struct, frozen=True, kw_only=True):
@@ -21,6 +27,54 @@ class ExportResult(msgspec.Struct, frozen=True, kw_only=True):
 
     files: Exported
     trained: bool
+
+
+FORMS = ("onnx", "backbone")
+
+
+def export(
+    source: str | Path,
+    *,
+    to: str = "onnx",
+    out: str | Path,
+    data: str | Path | DataChoice | None = None,
+    image_size: int | None = None,
+    precision: str = "fp32",
+    max_ap_loss: float | None = None,
+    talk: Talk | None = None,
+) -> "OnnxResult | ExportResult":
+    """Write a model in a form that others read, and only if it does what the model does.
+
+    Args:
+      source: a folder or file of ours, or for "backbone", an architecture as well.
+      to: "onnx", a detector for onnxruntime and others; "backbone", a Python file for torch and its weights.
+      out: a file that ends in .onnx, or a folder.
+      data: val of it is what an ONNX file is judged on; generated pictures without AP if not given.
+      image_size: longer side of pictures in an ONNX file, if not as in training.
+      precision: "fp32"; "fp16" and "int8" are judged by their AP, of which they may lose `max_ap_loss`.
+
+    Raises: UsageError, DataError, ResourceError; IntegrityError when what was written does something else, and nothing
+    is left of it then.
+    """
+    if to not in FORMS:
+        raise UsageError(f"--to {to!r}: {nearest(to, FORMS)}")
+    if to == "onnx":
+        if precision not in get_args(Precision):
+            raise UsageError(f"--precision {precision!r}: {nearest(precision, get_args(Precision))}")
+        if image_size is not None and not 32 <= image_size <= 4096:
+            raise UsageError(f"--image-size {image_size}: give the longer side in pixels, 32 to 4096")
+        return export_onnx(
+            Path(source),
+            out=Path(out),
+            choice=choice_of(data),
+            image_size=image_size,
+            precision=precision,  # type: ignore[arg-type]  # it is one of them
+            max_ap_loss=max_ap_loss,
+            talk=talk or Talk(quiet=True),
+        )
+    if choice_of(data).path is not None or image_size is not None or precision != "fp32" or max_ap_loss is not None:
+        raise UsageError(f"--data, --image-size, --precision and --max-ap-loss are for --to onnx, not --to {to}")
+    return export_backbone(source, out=out)
 
 
 def export_backbone(source: str | Path, *, out: str | Path) -> ExportResult:
@@ -55,8 +109,10 @@ def _trained(path: Path) -> Backbone:
     return net
 
 
-def describe(result: ExportResult) -> list[str]:
+def describe(result: ExportResult | OnnxResult) -> list[str]:
     """Return what a person reads."""
+    if isinstance(result, OnnxResult):
+        return describe_onnx(result)
     files = result.files
     note = "" if result.trained else " (fresh weights: an architecture was given, not a trained model)"
     return [

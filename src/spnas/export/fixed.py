@@ -1,0 +1,136 @@
+"""A detector as one function of fixed shapes, for exporters: images and sizes in, padded rows of detections out.
+
+Three steps of a detector would tie an exported one to a number of pictures, or to what is in them; a copy gets parts
+that do the same without: proposals are not counted in Python, every region is pooled from every level, of which its
+own is kept (more work, by far less than what a head does with a region), and suppression is one operator, of which an
+exporter is told what it stands for.
+
+N pictures, R regions each, D detections at most.
+"""
+
+import contextlib
+import copy
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+from torchvision.ops import roi_align
+
+from spnas.nets import boxes as bx
+from spnas.nets.anchors import anchors
+from spnas.nets.detectors import Detections
+from spnas.nets.proposals import RPN, Guesses
+from spnas.nets.regions import RegionHead
+from spnas.nets.roi import USUAL_SCALE, level_of
+from spnas.nets.settings import DetectorSettings
+
+_by_rows = bx.suppress
+
+
+class Fixed(nn.Module):
+    """A copy of a detector, ready to be traced within `suppression_as_operator`; float32 in and out.
+
+    dtype: of the network's weights and features; boxes are float32 always.
+    """
+
+    def __init__(self, detector: nn.Module, *, dtype: torch.dtype = torch.float32) -> None:
+        super().__init__()
+        self.dtype = dtype
+        copied = fold_norms(copy.deepcopy(detector).cpu().eval())
+        for parent in list(copied.modules()):
+            for name, child in list(parent.named_children()):
+                if isinstance(child, RPN):
+                    setattr(parent, name, BatchedRPN(child))
+                elif isinstance(child, RegionHead):
+                    setattr(parent, name, DenseHead(child))
+        self.detector = copied.to(dtype, memory_format=torch.contiguous_format)
+
+    def forward(self, images: Tensor, sizes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """(N, 3, H, W) and (N, 2) -> boxes (N, D, 4), scores (N, D), labels (N, D)."""
+        found: Detections = self.detector.detect(images.to(self.dtype), sizes)  # type: ignore[operator]
+        return found.boxes, found.scores, found.labels
+
+
+class BatchedRPN(nn.Module):
+    """What an RPN does, without asking how many pictures there are."""
+
+    def __init__(self, rpn: RPN) -> None:
+        super().__init__()
+        self.of = rpn
+
+    def forward(self, levels: list[Tensor]) -> Guesses:
+        """As `RPN.forward`."""
+        hidden = [torch.relu(self.of.conv(level)) for level in levels]
+        scores = [self.of.objectness(h).permute(0, 2, 3, 1).flatten(1) for h in hidden]
+        offsets = [self.of.offsets(h).permute(0, 2, 3, 1).flatten(1).unflatten(1, (-1, 4)) for h in hidden]
+        shapes = tuple((int(h.shape[-2]), int(h.shape[-1])) for h in hidden)
+        made = anchors(shapes, self.of.strides, self.of.settings.anchor_scale, self.of.settings.anchor_ratios)
+        return Guesses(scores, offsets, list(made))
+
+    def propose(self, guesses: Guesses, sizes: Tensor) -> tuple[Tensor, Tensor]:
+        """As `RPN.propose`."""
+        return self.of.propose(guesses, sizes)
+
+
+class DenseHead(nn.Module):
+    """What a `RegionHead` does, with as many regions pooled from every level."""
+
+    def __init__(self, head: RegionHead) -> None:
+        super().__init__()
+        self.of = head
+
+    def forward(self, levels: list[Tensor], boxes: Tensor) -> tuple[Tensor, Tensor]:
+        """As `RegionHead.forward`."""
+        pooled = pool_densely(levels[: len(self.of.strides)], self.of.strides, boxes, self.of.settings)
+        x = torch.relu(self.of.hidden2(torch.relu(self.of.hidden1(pooled.flatten(1)))))
+        return self.of.scores(x).float(), self.of.offsets(x).float().unflatten(1, (-1, 4))
+
+
+def pool_densely(levels: list[Tensor], strides: tuple[int, ...], boxes: Tensor, settings: DetectorSettings) -> Tensor:
+    """Do what `spnas.nets.roi.pool_regions` does, within rounding: (N, R, 4) boxes -> (N * R, C, size, size)."""
+    n, r = boxes.shape[:2]
+    which = level_of(boxes.reshape(-1, 4), strides[0] * settings.anchor_scale * USUAL_SCALE, len(levels))
+    picture = torch.arange(n, device=boxes.device)[:, None].expand(n, r).reshape(-1, 1)
+    rois = torch.cat((picture.to(boxes.dtype), boxes.reshape(-1, 4)), 1)
+    size, ratio = settings.roi_size, settings.roi_sampling_ratio
+    pooled: Tensor | None = None
+    for i, (level, stride) in enumerate(zip(levels, strides, strict=True)):
+        # coordinates in half precision would move boxes by pixels
+        out = roi_align(level.to(rois.dtype), rois, size, 1 / stride, ratio, aligned=True).to(level.dtype)
+        pooled = out if pooled is None else torch.where((which == i)[:, None, None, None], out, pooled)
+    assert pooled is not None
+    return pooled
+
+
+@torch.library.custom_op("spnas::suppress", mutates_args=())
+def suppress(boxes: Tensor, scores: Tensor, threshold: float) -> Tensor:
+    """Do what `spnas.nets.boxes.suppress` does, as one operator that an exporter can be told about."""
+    return _by_rows(boxes, scores, threshold)
+
+
+@suppress.register_fake
+def _(boxes: Tensor, scores: Tensor, threshold: float) -> Tensor:
+    del boxes, threshold
+    return torch.empty_like(scores, dtype=torch.bool)
+
+
+@contextlib.contextmanager
+def suppression_as_operator() -> Iterator[None]:
+    """Let detectors suppress by the operator inside the block, where one is traced; what comes out is the same."""
+    bx.suppress = suppress
+    try:
+        yield
+    finally:
+        bx.suppress = _by_rows
+
+
+def fold_norms(module: nn.Module) -> nn.Module:
+    """Put every BN that follows a convolution into that convolution, in place."""
+    for part in module.modules():
+        if isinstance(part, nn.Sequential):
+            for i in range(len(part) - 1):
+                conv, norm = part[i], part[i + 1]
+                if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+                    part[i], part[i + 1] = fuse_conv_bn_eval(conv, norm), nn.Identity()
+    return module
