@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from spnas.errors import UsageError, escape
+from spnas.export.session import open_onnx
 from spnas.predict import Network, Raw, Sizing
 from spnas.predict.detections import Detections
 from spnas.predict.network import torch_network
@@ -163,13 +164,16 @@ def _in_picture(raw: Raw, row: int, view: View) -> Seen:
 
 
 def load(path: str | Path) -> Model:
-    """Load a trained detector: a folder such as `runs/NAME/best`, a file of ours, or the folder of a study.
+    """Load a trained detector: a folder such as `runs/NAME/best`, a file of ours, the folder of a study, or an ONNX
+    file that `spnas export` wrote, which onnxruntime runs without torch.
 
     Raises: UsageError when it is none of these; IntegrityError when a file is damaged.
     """
+    path = Path(path)
+    if path.suffix.lower() == ".onnx":
+        return _load_onnx(path)
     from spnas.train.weights import load_model  # torch, which other networks do without
 
-    path = Path(path)
     if (path / "study.json").is_file():
         best = RunFolder(path).best
         if not best.is_dir():
@@ -182,5 +186,18 @@ def load(path: str | Path) -> Model:
         category_ids=config.category_ids,
         sizing=config.resize,
         nms_threshold=config.settings.nms_threshold,
+        name=str(path),
+    )
+
+
+def _load_onnx(path: Path) -> Model:
+    network = open_onnx(path)
+    known = network.description
+    return Model(
+        lambda images, sizes: Raw(*network(images, sizes)),
+        classes=known.classes,
+        category_ids=known.category_ids,
+        sizing=known,
+        nms_threshold=known.nms_threshold,
         name=str(path),
     )
