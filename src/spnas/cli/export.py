@@ -35,10 +35,10 @@ def export(
     quiet: Quiet = False,
 ) -> None:
     """Write a model in a form that others read, once it was found to do what the model does."""
+    from spnas import tasks
     from spnas.tasks.export import describe
-    from spnas.tasks.export import export as write
 
-    result = write(
+    result = tasks.export(
         source,
         to=to,
         out=out,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from spnas.export.backbone import Exported, convolutions, export_backbone
 
-_HOMES = {name: "spnas.export.backbone" for name in ("Exported", "convolutions", "export_backbone")}
+_HOMES = dict.fromkeys(("Exported", "convolutions", "export_backbone"), "spnas.export.backbone")
 __all__ = ["Exported", "convolutions", "export_backbone"]
 
 

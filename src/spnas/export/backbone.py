@@ -33,7 +33,7 @@ END_OF_DATA = "# The architecture ends here"
 SECONDS = 600
 
 # Runs alone in another process, where no module of ours can lend a hand.
-_CHECK = """
+_BEGIN = """
 import importlib.util, sys
 import torch
 
@@ -43,6 +43,8 @@ spec = importlib.util.spec_from_file_location("exported", module)
 exported = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(exported)
 given = exported.read_safetensors(probe)
+"""
+_CHECK = """
 with torch.no_grad():
     maps = exported.spnet(weights)(given.pop("images"))
 foreign = sorted({"spnas", "safetensors", "torchvision", "timm"} & sys.modules.keys())
@@ -77,44 +79,59 @@ def export_backbone(backbone: Backbone, folder: Path) -> Exported:
     name = f"spnet_{net.arch.id}"
     text = source_of(net)
     weights = save({key: value.contiguous() for key, value in net.state_dict().items()}, {"arch": net.arch.text})
-    with tempfile.TemporaryDirectory() as desk, faults_named(Path(desk)):
-        module_file, weights_file = Path(desk, f"{name}.py"), Path(desk, f"{name}.safetensors")
-        module_file.write_text(text, encoding="utf-8")
-        weights_file.write_bytes(weights)
-        compare(net, module_file, weights_file)
-    with faults_named(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-    write_atomic(folder / f"{name}.safetensors", weights)
-    write_atomic(folder / f"{name}.py", text.encode())
-    return Exported(
-        module=str(folder / f"{name}.py"),
-        weights=str(folder / f"{name}.safetensors"),
-        arch=net.arch.text,
-        module_sha256=sha256(folder / f"{name}.py"),
-        weights_sha256=sha256(folder / f"{name}.safetensors"),
-    )
+    run_apart(text, weights, probe_of(net), _CHECK, name=name)
+    return hand_over(text, weights, folder, name=name, arch=net.arch.text)
 
 
 @torch.no_grad()
-def compare(net: Backbone, module: Path, weights: Path) -> None:
-    """Run an exported file on random input in a process of its own. Raises: IntegrityError unless all bits agree."""
+def probe_of(net: Backbone) -> dict[str, Tensor]:
+    """Return random pictures, and what a backbone makes of them, by number."""
     rng = torch.Generator().manual_seed(torch_seed(0, "export"))
     images = torch.randn(PROBE_SHAPE, generator=rng)
-    probe: dict[str, Tensor] = {"images": images}
-    probe |= {str(stage): found.contiguous() for stage, found in enumerate(net(images))}
+    return {"images": images} | {str(stage): found.contiguous() for stage, found in enumerate(net(images))}
+
+
+def run_apart(text: str, weights: bytes, probe: dict[str, Tensor], check: str, *, name: str) -> None:
+    """Run a file on `probe` in a process of its own, and there a check of what it says.
+
+    check: Python that knows `exported`, the path of the `weights`, and the probe as `given`; it exits with a reason.
+
+    Raises: IntegrityError when it does.
+    """
     with tempfile.TemporaryDirectory() as desk, faults_named(Path(desk)):
-        file = Path(desk, "probe.safetensors")
-        file.write_bytes(save(probe))
-        arguments = [str(module), str(weights), str(file), str(torch.get_num_threads())]
+        files = [Path(desk, f"{name}.py"), Path(desk, f"{name}.safetensors"), Path(desk, "probe.safetensors")]
+        for file, content in zip(files, (text.encode(), weights, save(probe)), strict=True):
+            file.write_bytes(content)
+        arguments = [*map(str, files), str(torch.get_num_threads())]
         done = subprocess.run(
-            [sys.executable, "-I", "-c", _CHECK, *arguments], capture_output=True, text=True, timeout=SECONDS, cwd=desk
+            [sys.executable, "-I", "-c", _BEGIN + check, *arguments],
+            capture_output=True,
+            text=True,
+            timeout=SECONDS,
+            cwd=desk,
         )
     if done.returncode:
         reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
         raise IntegrityError(
-            f"{module.name}: the exported file does not do what the net does ({reason}); nothing was written, "
+            f"{name}.py: the exported file does not do what the net does ({reason}); nothing was written, "
             "please report the architecture"
         )
+
+
+def hand_over(text: str, weights: bytes, folder: Path, *, name: str, arch: str) -> Exported:
+    """Write a module and its weights, which were found to be right, into `folder`."""
+    with faults_named(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    module_file, weights_file = folder / f"{name}.py", folder / f"{name}.safetensors"
+    write_atomic(weights_file, weights)
+    write_atomic(module_file, text.encode())
+    return Exported(
+        module=str(module_file),
+        weights=str(weights_file),
+        arch=arch,
+        module_sha256=sha256(module_file),
+        weights_sha256=sha256(weights_file),
+    )
 
 
 def source_of(net: Backbone) -> str:

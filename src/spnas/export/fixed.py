@@ -11,6 +11,7 @@ N pictures, R regions each, D detections at most.
 import contextlib
 import copy
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -44,11 +45,11 @@ class Fixed(nn.Module):
                     setattr(parent, name, BatchedRPN(child))
                 elif isinstance(child, RegionHead):
                     setattr(parent, name, DenseHead(child))
-        self.detector = copied.to(dtype, memory_format=torch.contiguous_format)
+        self.detector: Any = copied.to(memory_format=torch.contiguous_format).to(dtype)
 
     def forward(self, images: Tensor, sizes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """(N, 3, H, W) and (N, 2) -> boxes (N, D, 4), scores (N, D), labels (N, D)."""
-        found: Detections = self.detector.detect(images.to(self.dtype), sizes)  # type: ignore[operator]
+        found: Detections = self.detector.detect(images.to(self.dtype), sizes)
         return found.boxes, found.scores, found.labels
 
 

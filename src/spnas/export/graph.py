@@ -4,6 +4,7 @@ Source of the operators: ONNX, opset 18. Suppression becomes NonMaxSuppression, 
 into a mask of fixed shape; pooling becomes RoiAlign with half-pixel coordinates.
 """
 
+import contextlib
 import logging
 import tempfile
 import warnings
@@ -15,6 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
+from torch._dynamo.exc import UserError
 
 from spnas.errors import IntegrityError
 from spnas.export.description import Precision
@@ -52,7 +54,7 @@ def graph_of(detector: nn.Module, size: tuple[int, int], *, precision: Precision
             )
             assert program is not None
             made: bytes = program.model_proto.SerializeToString()
-        except (torch.onnx.OnnxExporterError, torch.export.UserError, ValueError) as fault:  # pragma: no cover
+        except (torch.onnx.OnnxExporterError, UserError) as fault:
             reason = " ".join(str(fault).split())[:200]
             raise IntegrityError(f"the detector cannot be written as ONNX ({reason}); please report it") from fault
     return made
@@ -122,16 +124,14 @@ class _Reader:
         return None if given is None else dict(zip(INPUTS, given, strict=True))
 
 
-class _silence:
+@contextlib.contextmanager
+def _silence() -> Iterator[None]:
     """What exporters say to each other is not for users."""
-
-    def __enter__(self) -> None:
-        self.caught = warnings.catch_warnings()
-        self.caught.__enter__()
+    level = logging.root.manager.disable
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        self.level = logging.root.manager.disable
         logging.disable(logging.ERROR)
-
-    def __exit__(self, *_: object) -> None:
-        logging.disable(self.level)
-        self.caught.__exit__()
+        try:
+            yield
+        finally:
+            logging.disable(level)

@@ -1,7 +1,7 @@
 """An ONNX file of ours at work, in onnxruntime; torch is not needed.
 
-    network = open_onnx(Path("model.onnx"))
-    boxes, scores, labels = network(images, sizes)
+network = open_onnx(Path("model.onnx"))
+boxes, scores, labels = network(images, sizes)
 """
 
 import importlib

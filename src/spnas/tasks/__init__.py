@@ -5,7 +5,7 @@ from spnas.tasks.classify import classify_evaluate, classify_train
 from spnas.tasks.doctor import doctor
 from spnas.tasks.estimate import estimate
 from spnas.tasks.evaluate import evaluate
-from spnas.tasks.export import export_backbone
+from spnas.tasks.export import export, export_backbone
 from spnas.tasks.predict import predict
 from spnas.tasks.search import search
 from spnas.tasks.show import show
@@ -19,6 +19,7 @@ __all__ = [
     "doctor",
     "estimate",
     "evaluate",
+    "export",
     "export_backbone",
     "predict",
     "search",

@@ -13,13 +13,14 @@ from spnas.errors import UsageError
 from spnas.export.backbone import Exported
 from spnas.export.backbone import export_backbone as write
 from spnas.export.description import Precision
+from spnas.export.detector import export_detector as write_detector
 from spnas.hub import read_weights
 from spnas.nets.backbone import Backbone
 from spnas.nets.foreign import load_foreign
 from spnas.rng import torch_seed
 from spnas.shelf import nearest
 from spnas.talk import Talk
-from spnas.tasks.export_onnx import OnnxResult, describe_onnx, export_onnx
+from spnas.tasks.export_onnx import OnnxResult, describe_onnx, export_onnx, load_detector
 
 
 class ExportResult(msgspec.Struct, frozen=True, kw_only=True):
@@ -29,7 +30,7 @@ class ExportResult(msgspec.Struct, frozen=True, kw_only=True):
     trained: bool
 
 
-FORMS = ("onnx", "backbone")
+FORMS = ("onnx", "module", "backbone")
 
 
 def export(
@@ -47,7 +48,8 @@ def export(
 
     Args:
       source: a folder or file of ours, or for "backbone", an architecture as well.
-      to: "onnx", a detector for onnxruntime and others; "backbone", a Python file for torch and its weights.
+      to: "onnx", a detector for onnxruntime and others; "module", one as a Python file that needs torch and
+        torchvision only, with its weights; "backbone", that of one, for torch only.
       out: a file that ends in .onnx, or a folder.
       data: val of it is what an ONNX file is judged on; generated pictures without AP if not given.
       image_size: longer side of pictures in an ONNX file, if not as in training.
@@ -74,7 +76,24 @@ def export(
         )
     if choice_of(data).path is not None or image_size is not None or precision != "fp32" or max_ap_loss is not None:
         raise UsageError(f"--data, --image-size, --precision and --max-ap-loss are for --to onnx, not --to {to}")
-    return export_backbone(source, out=out)
+    return export_backbone(source, out=out) if to == "backbone" else export_module(source, out=out)
+
+
+def export_module(source: str | Path, *, out: str | Path) -> ExportResult:
+    """Write a trained detector as one Python file that needs torch and torchvision only, and a safetensors file.
+
+    Raises: UsageError, ResourceError; IntegrityError when the written file does not find what ours does, bit for bit.
+    """
+    detector, config = load_detector(Path(source))
+    files = write_detector(
+        detector,
+        Path(out),
+        kind=config.detector,
+        classes=config.classes,
+        category_ids=config.category_ids,
+        resize=(config.resize.short, config.resize.long),
+    )
+    return ExportResult(files=files, trained=True)
 
 
 def export_backbone(source: str | Path, *, out: str | Path) -> ExportResult:

@@ -266,7 +266,9 @@ def describe_onnx(result: OnnxResult) -> list[str]:
         lines += [f"the same as torch {on}: {result.drift}"]
     if result.ap_torch is not None and result.ap_onnx is not None:
         lost = result.ap_torch - result.ap_onnx
-        lines += [f"AP on {result.judged_on}: {result.ap_onnx:.4f}, {result.ap_torch:.4f} with torch ({lost:+.4f} lost)"]
+        lines += [
+            f"AP on {result.judged_on}: {result.ap_onnx:.4f}, {result.ap_torch:.4f} with torch ({lost:+.4f} lost)"
+        ]
     ratio = result.milliseconds_torch / result.milliseconds_onnx
     return [
         *lines,
