@@ -11,10 +11,11 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from spnas import export as room
 from spnas.arch import parse
 from spnas.errors import IntegrityError
-from spnas.export import export_backbone, source_of, standalone
+from spnas.export import backbone as room
+from spnas.export import standalone
+from spnas.export.backbone import export_backbone, source_of
 from spnas.nets import blocks
 from spnas.nets.backbone import Backbone
 from spnas.shelf import members

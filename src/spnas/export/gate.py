@@ -73,7 +73,8 @@ def torch_look(detector: nn.Module, *, dtype: torch.dtype = torch.float32) -> Lo
 
     @torch.no_grad()
     def look(images: NDArray[np.float32], sizes: NDArray[np.int64]) -> Rows:
-        found = detector.detect(torch.from_numpy(images).to(dtype), torch.from_numpy(sizes))  # type: ignore[operator]
+        pictures = torch.from_numpy(images).to(dtype, memory_format=torch.channels_last)  # as where it is at work
+        found = detector.detect(pictures, torch.from_numpy(sizes))  # type: ignore[operator]
         return Rows(*(column.numpy() for column in found))
 
     return look

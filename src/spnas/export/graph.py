@@ -16,7 +16,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
-from torch._dynamo.exc import UserError
 
 from spnas.errors import IntegrityError
 from spnas.export.description import Precision
@@ -54,7 +53,7 @@ def graph_of(detector: nn.Module, size: tuple[int, int], *, precision: Precision
             )
             assert program is not None
             made: bytes = program.model_proto.SerializeToString()
-        except (torch.onnx.OnnxExporterError, UserError) as fault:
+        except RuntimeError as fault:  # of torch.export, and of the exporter
             reason = " ".join(str(fault).split())[:200]
             raise IntegrityError(f"the detector cannot be written as ONNX ({reason}); please report it") from fault
     return made
