@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from tests.export.conftest import ARCHS, lively, pictures
 
 from spnas.errors import IntegrityError
 from spnas.export.gate import (
@@ -20,7 +21,6 @@ from spnas.export.gate import (
 )
 from spnas.export.gate import seen as seen_in
 from spnas.export.session import Rows
-from tests.export.conftest import ARCHS, lively, pictures
 
 BOXES = np.array([[0, 0, 10, 10], [20, 20, 40, 40], [50, 5, 60, 25.0]])
 SCORES = np.array([0.9, 0.9, 0.3])

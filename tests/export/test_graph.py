@@ -1,5 +1,6 @@
 """Detectors as ONNX graphs: run in onnxruntime, they find what the detectors find."""
 
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -20,11 +21,16 @@ from spnas.nets.roi import pool_regions
 from spnas.nets.settings import PRESETS
 
 
-@pytest.fixture(scope="module", params=ARCHS)
-def made(request: pytest.FixtureRequest) -> tuple[Any, bytes]:
-    """A detector of 4 stages with copies, of 5 or of 6, and its graph."""
-    net = lively(request.param)
+@lru_cache
+def graph_for(kind: str) -> tuple[Any, bytes]:
+    """A detector of 4 stages with copies, of 5 or of 6, and its graph, made once."""
+    net = lively(kind)
     return net, graph_of(net, SIZE)
+
+
+@pytest.fixture(params=ARCHS)
+def made(request: pytest.FixtureRequest) -> tuple[Any, bytes]:
+    return graph_for(request.param)
 
 
 def opened(graph: bytes, description: Description) -> OnnxNetwork:
@@ -69,8 +75,7 @@ def spoiled(graph: bytes) -> bytes:
 
 def test_eight_bits_are_in_the_graph_and_find_most(description: Description) -> None:
     """The last layers stay as they are, the others have whole numbers."""
-    net = lively("faster_rcnn")
-    graph = graph_of(net, SIZE)
+    net, graph = graph_for("faster_rcnn")
     small = in_int8(graph, [pictures(1, seed=seed) for seed in range(4)])
     assert len(small) < 0.6 * len(graph)
     kinds = {w.name: w.data_type for w in onnx.load_from_string(small).graph.initializer}
