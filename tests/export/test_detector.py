@@ -75,7 +75,7 @@ def test_the_file_needs_torch_and_torchvision_only(made: tuple[Any, Path]) -> No
 @pytest.mark.parametrize(
     ("honest", "drifted"),
     [
-        ("NMS_THRESHOLD = 0.7", "NMS_THRESHOLD = 0.69"),
+        ("NMS_THRESHOLD = 0.7", "NMS_THRESHOLD = 0.5"),
         ("import math", "import math, safetensors"),
         ("return self.scores(x)", "return self.nothing(x)"),
     ],
