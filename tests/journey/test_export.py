@@ -117,6 +117,20 @@ def test_a_graph_that_drifts_is_not_handed_over(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_without_data_generated_pictures_are_looked_at(
+    exported: tuple[Path, room.OnnxResult], model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They have no truth for this detector, so there is no AP."""
+    data, description = read_sealed(exported[0])
+    monkeypatch.setattr(room, "graph_of", lambda *_, **__: data[: description.graph_bytes])
+    result = tasks.export(model, out=tmp_path / "model.onnx")
+    assert isinstance(result, room.OnnxResult)
+    assert (result.judged_on, result.ap_torch, result.ap_onnx) == ("generated pictures", None, None)
+    assert result.drift.pictures == room.MOST_GENERATED
+    assert result.drift.matched > 0
+    assert (tmp_path / "model.onnx").read_bytes() == exported[0].read_bytes()
+
+
 def test_lower_precision_is_judged_by_its_ap(
     exported: tuple[Path, room.OnnxResult],
     model: Path,

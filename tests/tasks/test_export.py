@@ -1,14 +1,18 @@
-"""`spnas export backbone`: from a name, a folder or a file."""
+"""`spnas export`: backbones from a name, a folder or a file; the size of a detector's input, and what judges it."""
 
 from pathlib import Path
 
+import msgspec
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
 
 import spnas
+from spnas.data.batches import Resize
+from spnas.data.records import DataSet
 from spnas.errors import UsageError
-from spnas.tasks import export_backbone
+from spnas.tasks import export_backbone, export_onnx
 from spnas.tasks.export import describe
 
 SMALL = "basic: 8x1 / 16x1"
@@ -48,3 +52,24 @@ def test_what_is_neither_is_said_to_be_neither(source: str, tmp_path: Path) -> N
     """Neither a file nor an architecture."""
     with pytest.raises(UsageError, match=r"\(nor is there a file or folder of that name\)$"):
         export_backbone(source, out=tmp_path)
+
+
+def test_an_input_holds_every_picture_of_the_data(tiny: DataSet) -> None:
+    """In multiples of 32; without data it is a square."""
+    assert export_onnx.frame_of(Resize(None, 60), tiny) == (64, 64)
+    assert export_onnx.frame_of(Resize(None, 65), tiny) == (96, 96)
+    assert export_onnx.frame_of(Resize(800, 1333), None) == (1344, 1344)
+    lying = msgspec.structs.replace(tiny.val, sizes=np.full_like(tiny.val.sizes, (640, 480)))
+    both = msgspec.structs.replace(tiny, train=lying, val=lying)
+    assert export_onnx.frame_of(Resize(800, 1333), both) == (800, 1088)
+    assert export_onnx.frame_of(Resize(None, 320), both) == (256, 320)
+
+
+def test_of_many_pictures_some_are_judged_on(tiny: DataSet, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From the first to the last, and the name says so."""
+    assert export_onnx.judged_pictures(tiny) is tiny.val
+    monkeypatch.setattr(export_onnx, "MOST_JUDGED", 4)
+    some = export_onnx.judged_pictures(tiny)
+    assert len(some) == 4
+    assert (some.files[0], some.files[-1]) == (tiny.val.files[0], tiny.val.files[-1])
+    assert some.name.endswith(" (4 of 12 pictures)")

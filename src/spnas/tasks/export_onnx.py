@@ -101,7 +101,7 @@ def export_onnx(
         graph = in_int8(graph, _calibration(data.train, description))
     bare = seal(graph, description)
     network = open_bytes(bare, description, name=out.name, threads=torch.get_num_threads())
-    pictures = _judged_pictures(data)
+    pictures = judged_pictures(data)
     judged = judge(detector, network, pictures, talk=talk)
     aps = _aps(pictures, judged) if data is not None else None
     refuse(judged.drift, aps, precision=precision, max_ap_loss=max_ap_loss, name=out.name)
@@ -161,7 +161,7 @@ def describe_model(config: ModelConfig, resize: Resize, frame: tuple[int, int], 
     )
 
 
-def _judged_pictures(data: DataSet | None) -> Annotations:
+def judged_pictures(data: DataSet | None) -> Annotations:
     """Return val, or as many of its pictures, evenly spread, as there is time for."""
     known, most = (data.val, MOST_JUDGED) if data is not None else (open_choice(DataChoice()).val, MOST_GENERATED)
     if len(known) <= most:
