@@ -16,7 +16,7 @@ RANKS = [
     {"data", "nets", "search", "runs"},
     {"morph", "train", "evaluate", "export", "report", "study"},
     {"reignite"},
-    {"assess", "hub", "latency", "predict"},
+    {"assess", "bench", "hub", "latency", "predict"},
     {"config", "pace", "models"},
     {"worker", "adapters", "timm"},
     {"tasks"},

@@ -12,6 +12,7 @@ from typing import NoReturn
 
 import typer
 
+from spnas.cli.bench import bench
 from spnas.cli.classify import classify
 from spnas.cli.doctor import doctor
 from spnas.cli.estimate import estimate
@@ -39,6 +40,7 @@ app.command()(reads_data(evaluate))
 app.command()(reads_data(estimate))
 app.command()(predict)
 app.command()(watch)
+app.command()(reads_data(bench))
 app.command()(reads_data(doctor, argument=True))
 app.command(name="list")(list_)
 app.command()(show)

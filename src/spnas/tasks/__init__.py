@@ -1,5 +1,6 @@
 """The verbs of the command, as functions: `from spnas import tasks; tasks.search(...)`."""
 
+from spnas.tasks.bench import bench
 from spnas.tasks.catalogue import catalogue
 from spnas.tasks.classify import classify_evaluate, classify_train
 from spnas.tasks.doctor import doctor
@@ -13,6 +14,7 @@ from spnas.tasks.train import train
 from spnas.tasks.watch import watch
 
 __all__ = [
+    "bench",
     "catalogue",
     "classify_evaluate",
     "classify_train",
