@@ -16,9 +16,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -36,7 +35,7 @@ from torchvision.transforms.v2.functional import horizontal_flip, pil_to_tensor
 from spnas.adapters.torchvision import FeaturesWithFPN
 from spnas.arch.published import arch_of
 from spnas.bench.memory import forget_peak, peak_rss_mib
-from spnas.data.batches import Batch, Pictures, Resize, eval_batches, train_batch
+from spnas.data.batches import Batch, Pictures, Resize, train_batch
 from spnas.data.generate import GeneratorSettings
 from spnas.data.open import open_data
 from spnas.data.records import Annotations
@@ -54,6 +53,8 @@ MOMENTUM, WEIGHT_DECAY, RATE = 0.9, 1e-4, 0.005
 PICTURES = 48
 PICTURE_OVER_INPUT = 1.5  # sides of the pictures on disk, so that there is something to resize
 MEMORY_REPEATS = 3
+TENSORS, FILES = "from tensors", "from files"
+KEPT = "from files, which ours reads once"  # as `spnas train` does while there is room; the references do not
 
 
 class Cell(NamedTuple):
@@ -71,7 +72,7 @@ SMALL = "basic: 16x2 / 32x2 / 64x2 / 128x2"
 CELLS = {
     "small-128": Cell("small", SMALL, 128, 8, 40, 100),
     "small-320": Cell("small", SMALL, 320, 8, 16, 40),
-    "standard-320": Cell("standard", "resnet50", 320, 2, 8, 12),
+    "standard-320": Cell("standard", "resnet50", 320, 2, 6, 6),
     "standard-800": Cell("standard", "resnet50", 800, 8, 30, 60),
 }
 TheirTargets = list[dict[str, Tensor]]
@@ -221,10 +222,10 @@ def their_pictures(
 
 
 def training(
-    cell: Cell, data: Annotations, weights: dict[str, Tensor], *, device: str, end_to_end: bool
+    cell: Cell, data: Annotations, weights: dict[str, Tensor], *, device: str, source: str
 ) -> list[tuple[Turn, Turn]]:
     """Return what both sides took for a step, turn after turn; the first turns warm up and are left out."""
-    ours, theirs, pictures = both(cell, data, weights, device=device, end_to_end=end_to_end)
+    ours, theirs, pictures = both(cell, data, weights, device=device, source=source)
     theirs.train()
     optimizer = torch.optim.SGD(theirs.parameters(), lr=RATE, momentum=MOMENTUM, weight_decay=WEIGHT_DECAY)
     made = [made_batch(pictures, cell, step) for step in range(4)]
@@ -241,7 +242,7 @@ def training(
         """End our step before, let torchvision take one, and begin ours."""
         close()
         start = clock(device)
-        if end_to_end:
+        if source != TENSORS:
             first = step * cell.batch
             indices = [(first + i) % len(data) for i in range(cell.batch)]
             images, targets = their_pictures(data, indices, device, flips=True)
@@ -250,7 +251,7 @@ def training(
         their_step(theirs, optimizer, images, targets)
         theirs_took.append(since(start, device))
         began.append(clock(device))
-        return made_batch(pictures, cell, step) if end_to_end else made[step % len(made)]
+        return made_batch(pictures, cell, step) if source != TENSORS else made[step % len(made)]
 
     train(ours, batch_of, train_settings(cell), steps=cell.rounds + 3, key=TrainKey(0, 0))
     return turns[2:]
@@ -274,49 +275,32 @@ def made_batch(pictures: Pictures, cell: Cell, step: int) -> Batch:
 
 
 def inference(
-    cell: Cell, data: Annotations, weights: dict[str, Tensor], *, device: str, end_to_end: bool
+    cell: Cell, data: Annotations, weights: dict[str, Tensor], *, device: str, source: str
 ) -> list[tuple[Turn, Turn]]:
     """Return what both sides took for a batch, turn after turn."""
-    ours, theirs, pictures = both(cell, data, weights, device=device, end_to_end=end_to_end)
+    ours, theirs, pictures = both(cell, data, weights, device=device, source=source)
     ours.eval()
     theirs.eval()
-    made = [batch for _, batch in zip(range(4), eval_batches(pictures, batch_size=cell.batch), strict=False)]
+    made = [looked_at(pictures, cell, step) for step in range(4)]
     lists = [as_theirs(batch, device)[0] for batch in made]
     turns = []
     for turn in range(cell.rounds + 2):
         k = turn % len(made)
         start = clock(device)
         with torch.inference_mode():
-            theirs(their_pictures(data, made[k].index.tolist(), device, flips=False)[0] if end_to_end else lists[k])
+            theirs(
+                their_pictures(data, made[k].index.tolist(), device, flips=False)[0] if source != TENSORS else lists[k]
+            )
         theirs_took = since(start, device)
         start = clock(device)
-        detect(ours, iter([collated(pictures, made[k]) if end_to_end else made[k]]))
+        detect(ours, iter([looked_at(pictures, cell, k) if source != TENSORS else made[k]]))
         turns.append((since(start, device), theirs_took))
     return turns[2:]
 
 
-def collated(pictures: Pictures, like: Batch) -> Batch:
-    """Read the pictures of a batch again."""
-    first, count = int(like.index[0]), len(like.index)
-    return next(eval_batches(cast(Pictures, _Part(pictures, first)), batch_size=count))
-
-
-class _Part:
-    """Pictures from `first` on, as `eval_batches` looks at them."""
-
-    def __init__(self, pictures: Pictures, first: int) -> None:
-        self.pictures, self.first = pictures, first
-
-    def __len__(self) -> int:
-        return len(self.pictures) - self.first
-
-    def map(self, make: Callable[[int], Any], keys: range) -> list[Any]:
-        """Return what is made of pictures counted from `first`."""
-        return self.pictures.map(make, range(keys.start + self.first, keys.stop + self.first))
-
-    def sample(self, index: int) -> Any:
-        """Return a picture by its place in the whole."""
-        return self.pictures.sample(index)
+def looked_at(pictures: Pictures, cell: Cell, step: int) -> Batch:
+    """Make our batch of a step, its pictures as they are."""
+    return train_batch(pictures, batch_size=cell.batch, step=step, seed=0, augment=None)
 
 
 def learned(cell: Cell, data: Annotations, device: str) -> dict[str, Tensor]:
@@ -329,20 +313,20 @@ def learned(cell: Cell, data: Annotations, device: str) -> dict[str, Tensor]:
 
 
 def both(
-    cell: Cell, data: Annotations, weights: dict[str, Tensor], *, device: str, end_to_end: bool
+    cell: Cell, data: Annotations, weights: dict[str, Tensor], *, device: str, source: str
 ) -> tuple[nn.Module, FasterRCNN, Pictures]:
-    """Return both detectors with the same weights, and pictures that are read anew each time for `end_to_end`."""
-    ours, theirs = ours_of(cell, data.classes), theirs_of(cell, len(data.classes), resizes=end_to_end)
+    """Return both detectors with the same weights, and pictures that are read as `source` says."""
+    ours, theirs = ours_of(cell, data.classes), theirs_of(cell, len(data.classes), resizes=source != TENSORS)
     ours.load_state_dict(weights)
     ours.to(memory_format=torch.channels_last)
     copy_weights(ours, theirs)
-    pictures = Pictures(data, Resize(None, cell.side), cache_bytes=0 if end_to_end else 1 << 30)
+    pictures = Pictures(data, Resize(None, cell.side), cache_bytes=0 if source == FILES else 1 << 30)
     return ours.to(device), theirs.to(device), pictures
 
 
 def peak_mib(cell: Cell, data: Annotations, what: str, side: str, device: str) -> float:
     """Return what `side` takes for a few batches beyond what this process had before; to be called once a process."""
-    first = next(eval_batches(Pictures(data, Resize(None, cell.side)), batch_size=cell.batch))
+    first = looked_at(Pictures(data, Resize(None, cell.side)), cell, 0)
     images, targets = as_theirs(first, device)
     before = forget_peak()
     if side == "ours":
@@ -407,7 +391,8 @@ def main() -> None:
             cell = CELLS[name]
             data = data_for(cell, Path(cache))
             if chosen.peak:
-                print(peak_mib(cell, data, *chosen.peak, chosen.device))
+                what, side = chosen.peak
+                print(peak_mib(cell, data, what, side, chosen.device))
                 return
             compare(name, cell, data, chosen.device, memory=not chosen.skip_memory)
 
@@ -421,9 +406,9 @@ def compare(name: str, cell: Cell, data: Annotations, device: str, *, memory: bo
     print("\n| what | clock | ours, pictures/s | torchvision | theirs over ours |\n|---|---|---|---|---|")
     weights = learned(cell, data, device)
     for label, measure in (("training", training), ("inference", inference)):
-        for end_to_end in (False, True):
-            turns = measure(cell, data, weights, device=device, end_to_end=end_to_end)
-            what = f"{label}, {'from files' if end_to_end else 'from tensors'}"
+        for source in (TENSORS, FILES, KEPT) if label == "training" else (TENSORS, FILES):
+            turns = measure(cell, data, weights, device=device, source=source)
+            what = f"{label}, {source}"
             for by, words in (("work", "processor"), ("wall", "wall")):
                 if device == "cpu" or by == "wall":
                     print(f"| {what} | {words} | {row(turns, cell.batch, by=by)} |", flush=True)
