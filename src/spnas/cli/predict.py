@@ -10,7 +10,7 @@ from spnas.errors import UsageError
 
 
 def predict(
-    model: Annotated[Path, typer.Option("--model", help="A study such as runs/NAME, a folder such as its best, or an ONNX file of ours.")],
+    model: Annotated[Path, typer.Option("--model", help="Folder of a study or of its best, or an ONNX file of ours.")],
     images: Annotated[list[Path] | None, typer.Argument(help="Picture files, or folders of them.")] = None,
     data: Annotated[Path | None, typer.Option("--data", help="Look at the val pictures of this data set.")] = None,
     out: Annotated[Path, typer.Option("--out", help="Folder for drawn pictures and results.json.")] = Path(
