@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from tests.search.conftest import ROOT, cost, make
 
-from spnas.arch import Arch, parse
+from spnas.arch import Arch, Candidate, parse
 from spnas.rng import rng
 from spnas.search.archive import Archive
-from spnas.search.children import AGE_LIMIT, ENOUGH_TO_PREDICT, MUTANTS, _best_drawn, _order
+from spnas.search.children import AGE_LIMIT, ENOUGH_TO_PREDICT, MUTANTS, _best_drawn, _order, next_child
 from spnas.search.front import Point
 from spnas.search.predictor import features
 from spnas.search.settings import SearchSettings
@@ -69,6 +69,17 @@ def test_the_best_predicted_of_several_is_taken_once_enough_was_learned() -> Non
     assert taken(make("plus"), DEPTHS) == (deepest_first[MUTANTS - 1], MUTANTS)
     assert taken(make("plus"), DEPTHS[:-1]) == (deepest_first[0], 1)
     assert taken(make("plus", without=("predictor",)), DEPTHS) == (deepest_first[0], 1)
+
+
+def test_of_several_promising_children_the_most_promising_is_gone_on_with_and_of_equal_ones_the_first() -> None:
+    settings = make("plus")
+    archive = Archive(settings.rules, settings.objective, cost)
+    for number in range(4):
+        archive.see(Candidate(number=number, role="child", arch=DEPTHS[number], steps=9, seed=0, parent=0, until=3))
+    archive.promising = {0: 0.01, 1: 0.03, 2: 0.03, 3: -0.01}
+    found = next_child(4, archive, settings, phase="serial", parents={}, draw=lambda _p, _c: None)
+    assert found is not None
+    assert (found.role, found.continues, found.arch, found.until) == ("rung", 1, DEPTHS[1], None)
 
 
 def test_where_nothing_can_be_drawn_nothing_is_taken() -> None:

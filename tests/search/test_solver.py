@@ -62,6 +62,28 @@ def test_what_is_known_is_not_drawn_and_the_rest_stays_uniform() -> None:
     assert statistic < degrees + 3.1 * np.sqrt(2 * degrees) + 4
 
 
+def by_definition(arch: Arch, budget: Budget) -> set[str]:
+    """Return where a step may lead: into the band; where no move does, nearer to it, and never over it from below."""
+    bound = budget.gmacs or 0.0
+
+    def share(net: Arch) -> float:
+        return sum(w * w for w in net.widths) / 1e5 / bound
+
+    def off(net: Arch) -> float:
+        return max(0.9 - share(net), share(net) - 1, 0.0)
+
+    nets = [n for n in (apply(arch, move) for move in neighbours(arch, kinds=BOTH_WAYS)) if why_not(n, SPACE) is None]
+    inside = {n.id for n in nets if off(n) == 0}
+    return inside or {n.id for n in nets if off(n) < off(arch) and (share(arch) > 1 or share(n) <= 1)}
+
+
+@pytest.mark.parametrize("times", [0.3, 0.7, 0.9, 0.99, 1.02, 1.1, 1.12, 1.15, 1.2, 1.3, 1.5, 3.0])
+def test_steps_lead_where_the_definition_says_from_below_from_inside_and_from_above(times: float) -> None:
+    budget = Budget(gmacs=times * cost(ROOT).gmacs)
+    expected = by_definition(ROOT, budget)
+    assert set(draw_many(ROOT, budget, 60 * max(1, len(expected)))) == expected
+
+
 def test_where_all_is_known_nothing_is_drawn() -> None:
     assert not draw_many(ROOT, BUDGET, 3, frozenset(allowed(ROOT, BUDGET)))
 
