@@ -75,8 +75,7 @@ class Study:
         for candidate in ledger.candidates():
             self._count_for(candidate.number)
             self._see(candidate)
-        if len(self.candidates) in self._ends:  # it stopped between a phase and the next candidate
-            self._count_for(len(self.candidates))
+        self._count_for(len(self.candidates))  # what counts where a phase ended counts for who asks next, too
 
     @property
     def seconds(self) -> float:

@@ -47,22 +47,22 @@ class Arch(msgspec.Struct, frozen=True, dict=True):
         if not all(0 <= n <= HARD_LIMIT_COPIES for n in self.copies):
             raise ValueError(f"copies of a stage must lie in 0..{HARD_LIMIT_COPIES}")
 
-    @property
+    @cached_property
     def widths(self) -> tuple[int, ...]:
         """The width of every block, stages joined."""
         return tuple(itertools.chain.from_iterable(self.stages))
 
-    @property
+    @cached_property
     def block_count(self) -> int:
         """Blocks of the serial net, copies not counted."""
         return sum(map(len, self.stages))
 
-    @property
+    @cached_property
     def starts(self) -> tuple[int, ...]:
         """Number of the first block of every stage but the first: where the resolution halves."""
         return tuple(itertools.accumulate(map(len, self.stages)))[:-1]
 
-    @property
+    @cached_property
     def doublings(self) -> tuple[int, ...]:
         """Number of every block from which on the width is another one than before."""
         widths = self.widths

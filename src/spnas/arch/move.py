@@ -7,7 +7,7 @@ weights can follow.
 """
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 
 import msgspec
 
@@ -178,30 +178,41 @@ def neighbours(arch: Arch, *, kinds: tuple[str, ...] = SERIAL) -> Iterator[Move]
     """Yield every move of these kinds that can be made from `arch`, bounds of a space not looked at."""
     for kind in kinds:
         for at, by in _places(arch, kind):
-            if _MOVES[kind](arch, at, by):
-                yield Move(kind, at, by)
+            yield Move(kind, at, by)
 
 
-def _places(arch: Arch, kind: str) -> Iterable[tuple[int, int]]:
-    """Return every place and number of blocks where a move of this kind might be made."""
-    steps = [by for by in range(-LONGEST_SWAP, LONGEST_SWAP + 1) if by]
-    last_of_run = [i for i in range(arch.block_count) if i + 1 == arch.block_count or _new_run(arch, i + 1)]
-    stages, doublings = range(len(arch.stages)), range(len(arch.doublings))
-    return {
-        "swap-boundary": itertools.product(stages[1:], steps),
-        "swap-doubling": itertools.product(doublings, steps),
-        "expand-block": itertools.product(last_of_run, range(1, MOST_NEW_BLOCKS + 1)),
-        "expand-stage": ((0, 0),),
-        "remove-block": ((at, 0) for at in last_of_run),
-        "narrow": ((at, 0) for at in doublings),
-        "add-copy": ((at, 0) for at in stages),
-        "remove-copy": ((at, 0) for at in stages),
-    }[kind]
+def _places(arch: Arch, kind: str) -> Iterator[tuple[int, int]]:
+    """Yield every place and number of blocks where a move of this kind can be made, without making it."""
+    count, stages = arch.block_count, range(len(arch.stages))
+    match kind:
+        case "swap-boundary":
+            yield from _room((0, *arch.starts, count), first=1)
+        case "swap-doubling":
+            yield from _room((0, *arch.doublings, count), first=0)
+        case "expand-block":
+            most = min(MOST_NEW_BLOCKS, HARD_LIMIT_BLOCKS - count)
+            yield from ((at, by) for at in _last_of_runs(arch) for by in range(1, most + 1))
+        case "expand-stage":
+            yield from ((0, 0),) if len(stages) < HARD_LIMIT_STAGES and count < HARD_LIMIT_BLOCKS else ()
+        case "remove-block":
+            yield from ((at, 0) for at in _last_of_runs(arch) if _remove_block(arch, at, 0))
+        case "narrow":
+            yield from ((at, 0) for at in range(len(arch.doublings)) if _narrow(arch, at, 0))
+        case "add-copy" | "remove-copy":
+            yield from ((at, 0) for at in stages if _MOVES[kind](arch, at, 0))
 
 
-def _new_run(arch: Arch, block: int) -> bool:
-    """Whether `block` opens a stage or a width: repeating any block of one run gives the same architecture."""
-    return block in arch.starts or arch.widths[block] != arch.widths[block - 1]
+def _room(edges: tuple[int, ...], *, first: int) -> Iterator[tuple[int, int]]:
+    """Yield by how much every inner edge may move; the first of them has the number `first`."""
+    for at, (low, now, high) in enumerate(zip(edges, edges[1:], edges[2:], strict=False), start=first):
+        yield from (
+            (at, by) for by in range(max(low + 1 - now, -LONGEST_SWAP), min(high - now, LONGEST_SWAP + 1)) if by
+        )
+
+
+def _last_of_runs(arch: Arch) -> list[int]:
+    """Return the last block of every run of one width in one stage: repeating any of a run gives the same net."""
+    return sorted({edge - 1 for edge in (*arch.starts, *arch.doublings, arch.block_count)})
 
 
 def origins(arch: Arch, moves: tuple[Move, ...]) -> Origins:

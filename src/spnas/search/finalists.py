@@ -72,7 +72,7 @@ def _answer(archive: Archive, fits: Callable[[Arch], bool]) -> int | None:
     for number in (*on_front, *rest):
         if number not in roots and fits(archive.candidates[number].arch):
             return number
-    return rest[0] if rest else None
+    return next((number for number in rest if number in roots), None)
 
 
 def _of_equal_cost(arch: Arch, archive: Archive, settings: SearchSettings, cost: CostOf) -> Finalist:
@@ -87,17 +87,16 @@ def _of_equal_cost(arch: Arch, archive: Archive, settings: SearchSettings, cost:
 
 
 def deepened(arch: Arch, target: float, settings: SearchSettings, cost: CostOf) -> Arch:
-    """Return a serial net with more blocks that costs about `target` GMACs: each goes where the stage has grown least,
-    as long as that brings the cost nearer."""
+    """Return a serial net with more blocks that costs `target` GMACs within 5 %, or less where none does: each block
+    goes where its stage has grown least among the places that do not lead beyond."""
     space = msgspec.structs.replace(settings.space, stem=arch.stem)
     begun = arch
     while True:
         grown = [apply(arch, move) for move in neighbours(arch, kinds=("expand-block",)) if move.by == 1]
-        missing = target - cost(arch).gmacs
-        nearer = [g for g in grown if not why_not(g, space) and abs(target - cost(g).gmacs) < missing]
-        if not nearer:
+        fitting = [g for g in grown if not why_not(g, space) and cost(g).gmacs <= (1 + CLOSE) * target]
+        if not fitting or cost(arch).gmacs >= (1 - CLOSE) * target:
             return arch
-        arch = min(nearer, key=lambda g: (_unevenness(g, begun), g.text))
+        arch = min(fitting, key=lambda g: (_unevenness(g, begun), g.text))
 
 
 def _unevenness(arch: Arch, begun: Arch) -> float:

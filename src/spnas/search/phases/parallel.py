@@ -65,13 +65,14 @@ def _draw(
         for _ in range(wanted):
             move = _draw_copy(child, chance, cost, removing=settings.rules.repair)
             child, moves = apply(child, move), [*moves, move]
+        if why_not(child, space) is not None:
+            continue  # nets outside of the space are never priced: a latency table knows no others
         while settings.rules.repair and settings.budget.exceeded(cost(child)) and len(moves) <= MOST_REPAIRS:
             step = draw_step(child, chance, space=space, budget=settings.budget, cost=cost, kinds=SHRINKING)
             if step is None:
                 break
             child, moves = step.child, [*moves, step.move]
-        fits = why_not(child, space) is None and not settings.budget.exceeded(cost(child))
-        if fits and child.copies and child.id not in archive.known:
+        if not settings.budget.exceeded(cost(child)) and child.copies and child.id not in archive.known:
             return child, tuple(moves)
     return None
 
