@@ -29,6 +29,7 @@ from spnas.shelf import nearest, take
 from spnas.talk import Part, Talk, duration
 from spnas.tasks.source import open_for
 
+Size = tuple[int, int]  # height and width
 BATCH: dict[What, int] = {"inference": 1, "training": 2}
 LEAST_PICTURES, ON_DISK = 8, 1.25  # how many are generated, and how much larger than the network's input
 SHARED = 0.9  # a processor that worked for us less than this share of the time worked for others
@@ -45,7 +46,7 @@ class BenchResult(msgspec.Struct, frozen=True, kw_only=True):
     network_only: bool
     measured: list[Measured]
     paper: list[PaperRow] = []
-    size: tuple[int, int] | None = None
+    size: Size | None = None
 
 
 def bench(
@@ -92,30 +93,30 @@ def bench(
     _check(names, kinds, batch_size=batch_size, seconds=seconds)
     whats = _whats("inference" if paper else what)
     resizes = [_as_paper(size) for size in sizes] if paper else sizes
+    planned = [
+        Case(
+            arch=name,
+            detector=kind,
+            preset=preset,
+            size=_area_of(resize),
+            precision=cast(Precision, lower),
+            device=where,
+            what=job,
+            batch_size=batch_size or BATCH[job],
+        )
+        for resize, job, name, kind, lower in itertools.product(resizes, whats, names, kinds, precisions)
+    ]
+    _warn(planned, seconds, talk)
     with tempfile.TemporaryDirectory(prefix="spnas-bench-") as folder:
-        cases, batches = [], []
         opened = None if data is None else open_for(choice_of(data), talk).train
+        made: dict[tuple[Size, int], BatchOf] = {}
         for number, resize in enumerate(resizes):
-            pictures = opened or _generated(Path(folder) / str(number), resize, batch_size or max(BATCH.values()))
-            for job in whats:
-                count = batch_size or BATCH[job]
-                batch_of = _batches(pictures, resize, count, kept=network_only or paper)
-                size = cast(tuple[int, int], tuple(batch_of(0).images.shape[2:]))
-                for name, kind, lower in itertools.product(names, kinds, precisions):
-                    batches.append(batch_of)
-                    cases.append(
-                        Case(
-                            arch=name,
-                            detector=kind,
-                            preset=preset,
-                            size=size,
-                            precision=cast(Precision, lower),
-                            device=where,
-                            what=job,
-                            batch_size=count,
-                        )
-                    )
-        _warn(cases, seconds, talk)
+            pictures = opened or _generated(Path(folder) / str(number), resize, max(c.batch_size for c in planned))
+            for count in {c.batch_size for c in planned}:
+                made[_area_of(resize), count] = _batches(pictures, resize, count, kept=network_only or paper)
+        batches = [made[case.size, case.batch_size] for case in planned]
+        real = {key: cast(Size, tuple(batch_of(0).images.shape[2:])) for key, batch_of in made.items()}
+        cases = [msgspec.structs.replace(case, size=real[case.size, case.batch_size]) for case in planned]
         with talk.progress():
             found = measure(
                 cases,
@@ -184,9 +185,14 @@ def _as_paper(resize: Resize) -> Resize:
     return resize if resize.short is not None else Resize(max(32, round(resize.long * SIZE[0] / SIZE[1])), resize.long)
 
 
+def _area_of(resize: Resize) -> Size:
+    """Return the height and width of a picture that fills `resize` in both directions."""
+    return resize.short or resize.long, resize.long
+
+
 def _generated(folder: Path, resize: Resize, batch: int) -> Annotations:
-    """Draw pictures of the shape that fills `resize` in both directions."""
-    height, width = (resize.short or resize.long), resize.long
+    """Draw pictures of this shape, somewhat larger."""
+    height, width = _area_of(resize)
     return write_pictures(folder, (round(ON_DISK * height), round(ON_DISK * width)), max(LEAST_PICTURES, batch))
 
 
