@@ -16,7 +16,7 @@ from spnas.arch.space import why_not
 from spnas.search.budget import BAND_LOW, Budget, CostOf
 
 BOTH_WAYS = SERIAL + SHRINKING
-KEPT_PARENTS, KEPT_MOVES = 2048, 16384
+KEPT_PARENTS, KEPT_MOVES = 1024, 8192
 
 Leads = Literal["inside", "nearer", "nowhere"]
 
