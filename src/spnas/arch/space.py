@@ -1,7 +1,5 @@
 """Which architectures a search may visit, with its reason for every other one in words."""
 
-import itertools
-
 import msgspec
 
 from spnas.arch.arch import Arch
@@ -32,8 +30,9 @@ def why_not(arch: Arch, space: Space) -> str | None:
     widths = arch.widths
     if widths[0] != space.base_width:
         return f"its first block is {widths[0]} wide, not {space.base_width}"
-    for number, (before, after) in enumerate(itertools.pairwise(widths), start=1):
-        if after not in (before, 2 * before):
+    for number in arch.doublings:
+        before, after = widths[number - 1], widths[number]
+        if after != 2 * before:
             return f"block {number + 1} is {after} wide after {before}: a width may stay or double, nothing else"
     if len(arch.doublings) != space.doublings:
         return f"its width doubles {len(arch.doublings)} times, not {space.doublings}"
