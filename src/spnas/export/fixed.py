@@ -1,19 +1,20 @@
 """A detector as one function of fixed shapes, for exporters: images and sizes in, padded rows of detections out.
 
 Three steps of a detector would tie an exported one to a number of pictures, or to what is in them; a copy gets parts
-that do the same without: proposals are not counted in Python, every region is pooled from every level, of which its
-own is kept (more work, by far less than what a head does with a region), and suppression is one operator, of which an
-exporter is told what it stands for.
+that do the same without: proposals are not counted in Python, regions of all levels are pooled from one map, and
+suppression is one operator, of which an exporter is told what it stands for.
 
 N pictures, R regions each, D detections at most.
 """
 
 import contextlib
 import copy
+import itertools
 from collections.abc import Iterator
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torchvision.ops import roi_align
@@ -44,7 +45,7 @@ class Fixed(nn.Module):
                 if isinstance(child, RPN):
                     setattr(parent, name, BatchedRPN(child))
                 elif isinstance(child, RegionHead):
-                    setattr(parent, name, DenseHead(child))
+                    setattr(parent, name, HeadAtOnce(child))
         self.detector: Any = copied.to(memory_format=torch.contiguous_format).to(dtype)
 
     def forward(self, images: Tensor, sizes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -74,8 +75,8 @@ class BatchedRPN(nn.Module):
         return self.of.propose(guesses, sizes)
 
 
-class DenseHead(nn.Module):
-    """What a `RegionHead` does, with as many regions pooled from every level."""
+class HeadAtOnce(nn.Module):
+    """What a `RegionHead` does, with the regions of all levels pooled at once."""
 
     def __init__(self, head: RegionHead) -> None:
         super().__init__()
@@ -83,25 +84,37 @@ class DenseHead(nn.Module):
 
     def forward(self, levels: list[Tensor], boxes: Tensor) -> tuple[Tensor, Tensor]:
         """As `RegionHead.forward`."""
-        pooled = pool_densely(levels[: len(self.of.strides)], self.of.strides, boxes, self.of.settings)
+        pooled = pool_at_once(levels[: len(self.of.strides)], self.of.strides, boxes, self.of.settings)
         x = torch.relu(self.of.hidden2(torch.relu(self.of.hidden1(pooled.flatten(1)))))
         return self.of.scores(x).float(), self.of.offsets(x).float().unflatten(1, (-1, 4))
 
 
-def pool_densely(levels: list[Tensor], strides: tuple[int, ...], boxes: Tensor, settings: DetectorSettings) -> Tensor:
-    """Do what `spnas.nets.roi.pool_regions` does, within rounding: (N, R, 4) boxes -> (N * R, C, size, size)."""
+def pool_at_once(levels: list[Tensor], strides: tuple[int, ...], boxes: Tensor, settings: DetectorSettings) -> Tensor:
+    """Do what `spnas.nets.roi.pool_regions` does, within rounding: (N, R, 4) boxes within the picture -> (N * R, C,
+    size, size).
+
+    The levels become one map, each below the one before with a rim of repeated cells, at which interpolation gives what
+    it gives at a border; so one RoIAlign pools all regions, and none from a level that is not its own.
+    """
     n, r = boxes.shape[:2]
     which = level_of(boxes.reshape(-1, 4), strides[0] * settings.anchor_scale * USUAL_SCALE, len(levels))
+    widest = max(level.shape[-1] for level in levels) + 2
+    # coordinates in half precision would move boxes by pixels
+    rimmed = [_rimmed(_rimmed(level.to(boxes.dtype), -1), -2) for level in levels]
+    one = torch.cat([F.pad(level, (0, widest - level.shape[-1])) for level in rimmed], 2)
+    tops = itertools.accumulate((level.shape[-2] for level in rimmed[:-1]), initial=0)
+    corner = boxes.new_tensor([(1.0, top + 1.0) * 2 for top in tops])[which]
+    moved = boxes.reshape(-1, 4) / boxes.new_tensor(strides)[which, None] + corner
     picture = torch.arange(n, device=boxes.device)[:, None].expand(n, r).reshape(-1, 1)
-    rois = torch.cat((picture.to(boxes.dtype), boxes.reshape(-1, 4)), 1)
-    size, ratio = settings.roi_size, settings.roi_sampling_ratio
-    pooled: Tensor | None = None
-    for i, (level, stride) in enumerate(zip(levels, strides, strict=True)):
-        # coordinates in half precision would move boxes by pixels
-        out = roi_align(level.to(rois.dtype), rois, size, 1 / stride, ratio, aligned=True).to(level.dtype)
-        pooled = out if pooled is None else torch.where((which == i)[:, None, None, None], out, pooled)
-    assert pooled is not None
-    return pooled
+    rois = torch.cat((picture.to(boxes.dtype), moved), 1)
+    pooled: Tensor = roi_align(one, rois, settings.roi_size, 1.0, settings.roi_sampling_ratio, aligned=True)
+    return pooled.to(levels[0].dtype)
+
+
+def _rimmed(x: Tensor, dim: int) -> Tensor:
+    """Repeat the first and the last cells along `dim`."""
+    last = x.shape[dim] - 1
+    return torch.cat((x.narrow(dim, 0, 1), x, x.narrow(dim, last, 1)), dim)
 
 
 @torch.library.custom_op("spnas::suppress", mutates_args=())
