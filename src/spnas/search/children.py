@@ -16,7 +16,7 @@ from spnas.search.settings import NOISE_CONTROLS, SearchSettings
 CONTROL_TRIES = 3
 AGE_LIMIT = 50
 NEAR = 0.1  # nets whose costs differ by less than this share are near each other
-ENOUGH_TO_PREDICT, MUTANTS = 25, 8
+ENOUGH_TO_PREDICT, MUTANTS = 25, 3
 
 Drawn = tuple[Arch, tuple[Move, ...]]
 DrawFrom = Callable[[int, np.random.Generator], Drawn | None]
