@@ -87,3 +87,12 @@ def test_without_copies_in_the_plan_nothing_but_a_root_is_tried() -> None:
     settings = make("plus", phases=("parallel",))
     none = msgspec.structs.replace(settings, plan=msgspec.structs.replace(PLAN, copies=0))
     assert [c.role for c in run(none).candidates] == ["root"]
+
+
+def test_copies_are_tried_on_serial_nets_though_nets_with_copies_are_fitter() -> None:
+    settings = make("paper", phases=BOTH)
+    archive = run(settings).archive
+    assert archive.candidates[archive.front.points()[0].number].arch.copies
+    bases = parallel._parents(archive, settings)
+    assert [list(base) for base in bases] == [[p.number] for p in archive.serial.points()[: parallel.BASES]]
+    assert all(not archive.candidates[n].arch.copies for base in bases for n in base)
