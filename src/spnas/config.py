@@ -219,10 +219,23 @@ def _weighed(budget: Budget) -> Against:
     return next(name for name in bounds if getattr(budget, name) is not None)
 
 
-def check_phases(names: tuple[str, ...] | None, preset: str) -> tuple[str, ...]:
-    """Return phases in the order in which they run, the usual ones for None. Raises: UsageError for an unknown one."""
+def check_phases(
+    names: tuple[str, ...] | None, preset: str, budget: Budget | None = None, against: str | None = None
+) -> tuple[str, ...]:
+    """Return phases in the order in which they run, the usual ones for None.
+
+    Raises: UsageError for an unknown one, and where copies would have to be timed: a latency table does not know them.
+    """
+    released = rules_of(preset).released
+    timed = budget is not None and budget.milliseconds is not None
+    if against == "ms" and not timed:
+        raise UsageError("--against ms needs a budget in milliseconds too, e.g. --budget 12ms")
+    if timed and released:
+        raise UsageError(f"--preset {preset} draws copies, which a budget in milliseconds cannot bound; bound GMACs")
     if names is None:
-        return RELEASED_PHASES if rules_of(preset).released else USUAL_PHASES
+        return RELEASED_PHASES if released else tuple(n for n in USUAL_PHASES if n != "parallel" or not timed)
+    if timed and "parallel" in names:
+        raise UsageError("--phases parallel: a budget in milliseconds is for serial nets; bound GMACs, or leave it out")
     for name in names:
         if name not in PHASES:
             raise UsageError(f"--phases {name!r}: {nearest(name, PHASES)}")

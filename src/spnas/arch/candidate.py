@@ -7,7 +7,7 @@ import msgspec
 from spnas.arch.arch import Arch
 from spnas.arch.move import Move
 
-Role = Literal["root", "child", "control", "rung", "twin", "reignite", "final", "rival"]
+Role = Literal["root", "child", "control", "rung", "reignite", "final", "rival"]
 
 
 class Candidate(msgspec.Struct, frozen=True, kw_only=True):
@@ -15,9 +15,8 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True):
 
     number: position in the study, from 0.
     role: root (trained in full), child (starts from its parent's weights), control (the parent itself, trained on
-      for as many steps as a child), rung (a child that was stopped early and is worth going on with), twin (a serial
-      child of as many MACs as the best child with copies), reignite (a backbone trained as a classifier), final (a
-      finalist trained from scratch), rival (the uniformly scaled ResNet).
+      for as many steps as a child), rung (a child that was stopped early and is worth going on with), reignite (a
+      backbone trained as a classifier), final (a finalist trained from scratch), rival (the uniformly scaled ResNet).
     phase: the phase that proposed it.
     parent: number of the candidate whose weights it starts from.
     seed: of the study for all roles but final and rival, which are repeated with several seeds.

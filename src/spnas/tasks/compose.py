@@ -26,8 +26,7 @@ from spnas.talk import Talk
 from spnas.tasks.begin import begin_from
 from spnas.tasks.clock import settle
 from spnas.tasks.plan import plan_of, refuse_wishes
-from spnas.tasks.search import _ignition as ignition_of
-from spnas.tasks.search import refuse_nothing_to_find
+from spnas.tasks.search import ignition_of, refuse_nothing_to_find
 from spnas.tasks.source import open_for
 
 
@@ -54,9 +53,9 @@ def settings_for(
     lag: int = LAG,
 ) -> tuple[StudySettings, DataSet]:
     """Return the settings that `search` would begin a study with, but for the weights of `start`, and the data."""
-    choice, phases = choice_of(data), check_phases(phases, preset)
+    choice, parsed = choice_of(data), parse_budget(budget) if budget else None
+    phases = check_phases(phases, preset, parsed, against)
     refuse_wishes(wishes, phases)
-    parsed = parse_budget(budget) if budget else None
     opened = open_for(choice, talk)
     kind = recipe_name_for(recipe or ("small" if choice.path is None else None))
     resize = resize_for(kind, image_size, opened.train)

@@ -104,10 +104,10 @@ def search(
     Raises: UsageError, DataError, StudyInUseError, ResourceError, IntegrityError: each says what to do in one line.
     """
     talk = talk or Talk(quiet=True)
-    choice, phases = choice_of(data), check_phases(phases, preset)
+    choice, parsed = choice_of(data), parse_budget(budget) if budget else None
+    phases = check_phases(phases, preset, parsed, against)
     refuse_wishes(wishes, phases)
     folder = RunFolder(out or Path("runs") / data_name(choice))
-    parsed = parse_budget(budget) if budget else None
     opened = open_for(choice, talk)
     kind = recipe_name_for(recipe or ("small" if choice.path is None else None))
     resize = resize_for(kind, image_size, opened.train)
@@ -155,7 +155,7 @@ def search(
             search=msgspec.structs.replace(searching, plan=plan),
             latency=latency,
             wishes=msgspec.structs.replace(wishes, hours=None),
-            ignition=_ignition(reignite_data, phases),
+            ignition=ignition_of(reignite_data, phases),
             start=begun.copy_into(folder, searching.root, how, opened.train) if stored is None else stored.start,
         )
         refuse_nothing_to_find(opened, settings)
@@ -182,7 +182,7 @@ def refuse_nothing_to_find(data: DataSet, settings: StudySettings) -> None:
         labelled_for(materials.train.annotations, settings.ignition, settings.fingerprint)
 
 
-def _ignition(data: str | Path | None, phases: tuple[str, ...]) -> Ignition:
+def ignition_of(data: str | Path | None, phases: tuple[str, ...]) -> Ignition:
     """Settle what a study re-ignites with. Raises: UsageError, DataError."""
     side = LARGEST_SIDE["cuda" if torch.cuda.is_available() else "cpu"]
     if data is None:
