@@ -265,7 +265,7 @@ def describe_onnx(result: OnnxResult) -> list[str]:
     if result.precision == "fp32":
         lines += [f"the same as torch {on}: {result.drift}"]
     if result.ap_torch is not None and result.ap_onnx is not None:
-        lost = result.ap_torch - result.ap_onnx
+        lost = round(result.ap_torch - result.ap_onnx, 4) + 0.0  # no -0
         lines += [
             f"AP on {result.judged_on}: {result.ap_onnx:.4f}, {result.ap_torch:.4f} with torch ({lost:+.4f} lost)"
         ]
