@@ -23,7 +23,7 @@ def test_the_readme_names_the_two_commands() -> None:
 def test_every_command_of_the_readme_is_understood(command: str, tmp_path: Path) -> None:
     """Words in capitals stand for the reader's own; with a folder that is not there, each gets as far as to say so."""
     words = shlex.split(command)[1:]
-    verb = words[0] if words[0] not in ("ledger", "export") else " ".join(words[:2])
+    verb = words[0] if words[0] not in ("classify", "ledger", "study") else " ".join(words[:2])
     shown = spnas(*verb.split(), "--help", cwd=tmp_path)
     assert shown.returncode == 0, shown.stderr
     for option in (word for word in words if word.startswith("--")):
