@@ -2,6 +2,7 @@ from collections import Counter
 
 import msgspec
 import pytest
+from tests.search import conftest
 from tests.search.conftest import PLAN, ROOT, cost, make, run
 
 from spnas.arch import Candidate, Move
@@ -12,6 +13,7 @@ from spnas.search.budget import Budget
 from spnas.search.phases import parallel
 from spnas.search.settings import SearchSettings
 
+QUALITY = conftest.quality
 BOTH = ("serial", "parallel")
 
 
@@ -96,3 +98,17 @@ def test_copies_are_tried_on_serial_nets_though_nets_with_copies_are_fitter() ->
     bases = parallel._parents(archive, settings)
     assert [list(base) for base in bases] == [[p.number] for p in archive.serial.points()[: parallel.BASES]]
     assert all(not archive.candidates[n].arch.copies for base in bases for n in base)
+
+
+def test_where_all_copies_were_stopped_early_the_best_is_gone_on_with_so_that_it_is_judged(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Copies that harm: none is promising, and still one of them ends with a fitness."""
+    monkeypatch.setattr(conftest, "quality", lambda arch: QUALITY(arch) - 0.1 * sum(arch.copies))
+    settings = make("plus", phases=BOTH)
+    played = run(settings)
+    stopped = [c for c in played.candidates if c.role == "child" and c.arch.copies]
+    went_on = [c for c in played.candidates if c.role == "rung" and c.arch.copies]
+    assert len(stopped) == settings.plan.copies
+    assert len(went_on) == 1
+    assert went_on[0].number in played.archive.fitness

@@ -33,7 +33,8 @@ class Archive:
     gains: by how much children beat their parents' controls.
     pool: who may be a parent.
     serial: the front of the nets without copies.
-    promising: children that were stopped early, are worth going on with, and were not gone on with yet.
+    promising: children that were stopped early, are worth going on with, and were not gone on with yet; by how much
+      they beat their parents' controls then. behind: those that are not worth it.
     """
 
     def __init__(self, rules: Rules, objective: Objective, cost: CostOf) -> None:
@@ -47,6 +48,7 @@ class Archive:
         self.front = Front(objective.reference)
         self.serial = Front(objective.reference)
         self.promising: dict[int, float] = {}
+        self.behind: dict[int, float] = {}
         self.predictor = Predictor()
         self.noise: float | None = None
         self.finalists: Finalists | None = None
@@ -64,7 +66,8 @@ class Archive:
         if candidate.role == "control" and candidate.parent is not None:
             self._controls[candidate.parent].append(candidate.number)
         elif candidate.role == "rung" and candidate.continues is not None:
-            del self.promising[candidate.continues]
+            self.promising.pop(candidate.continues, None)
+            self.behind.pop(candidate.continues, None)
         elif candidate.role not in ("final", "rival"):
             self.known.add(candidate.arch.id)
 
@@ -138,6 +141,7 @@ class Archive:
         elif gain >= -self._margin:
             self.promising[number] = gain
         else:
+            self.behind[number] = gain
             self._settled += 1
 
     def _control_outcomes(self, parent: int) -> Iterable[Outcome]:

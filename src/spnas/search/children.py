@@ -40,7 +40,7 @@ def next_child(
     draw: makes a net that is new from the parent of this number.
     """
     if archive.promising:
-        return _rung(number, archive, phase)
+        return _rung(number, archive, archive.promising, phase)
     chance = rng(settings.seed, "propose", number)
     for parent in _order(number, parents, settings, chance):
         if settings.rules.controls:
@@ -101,9 +101,17 @@ def _missing_control(
     )
 
 
-def _rung(number: int, archive: Archive, phase: str) -> Candidate:
+def least_behind(number: int, archive: Archive, phase: str) -> Candidate | None:
+    """Go on with the best of a phase's children where none was gone on with, so that there is one to judge; None where
+    one was, or there is none."""
+    mine = {n: gain for n, gain in archive.behind.items() if archive.candidates[n].phase == phase}
+    if not mine or not all(archive.failed(n) for n in archive.of_role("rung", phase)):
+        return None
+    return _rung(number, archive, mine, phase)
+
+
+def _rung(number: int, archive: Archive, gains: dict[int, float], phase: str) -> Candidate:
     """Go on with the most promising child that was stopped."""
-    gains = archive.promising
     stopped = archive.candidates[min(gains, key=lambda n: (-gains[n], n))]
     return msgspec.structs.replace(
         stopped, number=number, role="rung", phase=phase, until=None, continues=stopped.number

@@ -15,7 +15,7 @@ from spnas.arch.move import SHRINKING, apply, neighbours
 from spnas.arch.space import why_not
 from spnas.search.archive import Archive
 from spnas.search.budget import CostOf
-from spnas.search.children import Drawn, first_root, next_child
+from spnas.search.children import Drawn, first_root, least_behind, next_child
 from spnas.search.front import Point
 from spnas.search.settings import SearchSettings
 from spnas.search.solver import draw_step
@@ -33,7 +33,7 @@ def propose(number: int, archive: Archive, settings: SearchSettings, cost: CostO
     if root is not None:
         return root
     if len(archive.of_role("child", "parallel")) >= settings.plan.copies and not archive.promising:
-        return None
+        return least_behind(number, archive, "parallel")
     draw = partial(_draw, archive=archive, settings=settings, cost=cost)
     for parents in _parents(archive, settings):
         found = next_child(number, archive, settings, phase="parallel", parents=parents, draw=draw)
