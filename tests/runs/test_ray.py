@@ -222,13 +222,13 @@ def test_answers_are_those_of_inline(make_work: MakeWork, study: Path, machines:
 
 def test_deaths_and_limits_are_those_of_a_process(make_work: MakeWork, study: Path, machines: Any) -> None:
     """The child of a worker dies or is ended, with the reason; the worker itself lives on."""
-    with opened(make_work, study, machines, seconds_limit=2.0, mib_limit=300) as executor:
+    with opened(make_work, study, machines, seconds_limit=8.0, mib_limit=300) as executor:
         first = look(executor)
         for job, said in (
             ({"do": "segfault"}, r"ended by SIGSEGV \(signal 11\), a fault in native code"),
             (
                 {"do": "sleep", "seconds": 30, "sign": f"{study}/sign"},
-                "killed after 2 seconds, the time limit of a job",
+                "killed after 8 seconds, the time limit of a job",
             ),
             ({"do": "hold"}, r"killed at \d+ MiB, the memory limit of a job is 300 MiB"),
         ):
