@@ -1,7 +1,6 @@
 """What a search begins with: an architecture, or the backbone of something that was trained already."""
 
 from pathlib import Path
-from typing import cast
 
 import msgspec
 
@@ -11,10 +10,9 @@ from spnas.assess import Recipe
 from spnas.config import START
 from spnas.data.records import Annotations
 from spnas.errors import UsageError
-from spnas.models import create_model, warm_start
-from spnas.nets.backbone import Backbone
 from spnas.runs.folder import RunFolder
-from spnas.train.weights import ModelConfig, build, load_model, save_model
+from spnas.tasks.start import begin, is_detector, start_of
+from spnas.train.weights import ModelConfig, load_model, save_model
 
 
 class Beginning(msgspec.Struct, frozen=True, kw_only=True):
@@ -38,24 +36,9 @@ class Beginning(msgspec.Struct, frozen=True, kw_only=True):
             settings=recipe.detector_settings,
             resize=recipe.resize,
         )
-        into = folder.path_of(START)
-        if not _is_foreign(self.weights):
-            model, known = load_model(self.weights)
-            config = msgspec.structs.replace(config, projections=known.projections, tied=known.tied)
-            whole = (known.detector, known.classes, known.settings) == (
-                config.detector,
-                config.classes,
-                config.settings,
-            )
-            if whole:
-                return save_model(into, model, config)
-            detector = build(config, seed=0)
-            cast(Backbone, detector.backbone).load_state_dict(cast(Backbone, model.backbone).state_dict())
-            return save_model(into, detector, config)
-        source = create_model(root, pretrained_path=self.weights)
-        detector = build(config, seed=0)
-        warm_start(cast(Backbone, detector.backbone), source)
-        return save_model(into, detector, config)
+        start = start_of(str(self.weights))
+        detector, config, _ = begin(config, start, seed=0, other_archs=False)
+        return save_model(folder.path_of(START), detector, config)
 
 
 def begin_from(start: str | Path, root: str | None) -> Beginning:
@@ -68,7 +51,7 @@ def begin_from(start: str | Path, root: str | None) -> Beginning:
         path = path / "best"
     if not path.exists():
         raise UsageError(f"--start {start}: no such model, study or file of weights")
-    if _is_foreign(path):
+    if not path.is_dir() and not is_detector(path):
         if root is None:
             raise UsageError(f"--start {start}: say by --root which architecture these weights are of, e.g. resnet50")
         return Beginning(root=root, weights=path)
@@ -76,14 +59,3 @@ def begin_from(start: str | Path, root: str | None) -> Beginning:
     if root is not None and arch_of(root).text != config.arch:
         raise UsageError(f"--start {start} is {config.arch!r}, not --root {root!r}; leave --root out")
     return Beginning(root=config.arch, weights=path)
-
-
-def _is_foreign(path: Path) -> bool:
-    """Whether a file of weights is not one of ours; which names are in it tells later."""
-    if path.is_dir():
-        return False
-    try:
-        load_model(path)
-    except UsageError:
-        return True
-    return False

@@ -1,51 +1,26 @@
 """`spnas search`: grow a backbone for these data within this budget, and say whether it paid."""
 
-from functools import partial
 from pathlib import Path
 
 import msgspec
-import torch
 
 from spnas.assess import input_size
-from spnas.config import (
-    QUICK,
-    Ignition,
-    StudySettings,
-    Wishes,
-    check_phases,
-    data_name,
-    labelled_for,
-    recipe_for,
-    recipe_name_for,
-    resize_for,
-    search_settings,
-    size_of,
-)
-from spnas.data.batches import Pictures
-from spnas.data.choice import DataChoice, choice_of
-from spnas.data.folders import open_folders
-from spnas.data.records import NOT_A_TARGET, DataSet
-from spnas.errors import UsageError
-from spnas.evaluate.metrics import ecp
+from spnas.config import StudySettings, Wishes, data_name
+from spnas.data.choice import DataChoice
+from spnas.data.records import DataSet
 from spnas.nets.memory import activation_mib
 from spnas.runs.folder import RunFolder
-from spnas.search.budget import parse_budget
 from spnas.search.settings import LAG
 from spnas.search.verdict import Verdict
 from spnas.talk import Talk, duration
-from spnas.tasks.begin import Beginning, begin_from
-from spnas.tasks.clock import place_of, settle, time_finals
+from spnas.tasks.clock import place_of, time_finals
+from spnas.tasks.compose import asked_for, settings_of
 from spnas.tasks.finals import cost_for, judge_finals, why_not_judged
 from spnas.tasks.finish import finish
 from spnas.tasks.page import Told
 from spnas.tasks.phases import Crew, crew_of, run_phases, study_of
-from spnas.tasks.plan import data_folder, plan_of, refuse_wishes
 from spnas.tasks.progress import Watcher
 from spnas.tasks.resume import begin_or_go_on, stored_settings
-from spnas.tasks.source import open_for
-from spnas.worker import materials_for
-
-LARGEST_SIDE = {"cpu": 64, "cuda": 224}  # of pictures that a backbone is re-ignited on
 
 
 class SearchResult(msgspec.Struct, frozen=True, kw_only=True):
@@ -104,93 +79,39 @@ def search(
     Raises: UsageError, DataError, StudyInUseError, ResourceError, IntegrityError: each says what to do in one line.
     """
     talk = talk or Talk(quiet=True)
-    choice, parsed = choice_of(data), parse_budget(budget) if budget else None
-    phases = check_phases(phases, preset, parsed, against)
-    refuse_wishes(wishes, phases)
-    folder = RunFolder(out or Path("runs") / data_name(choice))
-    opened = open_for(choice, talk)
-    kind = recipe_name_for(recipe or ("small" if choice.path is None else None))
-    resize = resize_for(kind, image_size, opened.train)
-    how = recipe_for(kind, resize, batch_size=batch_size, detector=detector)
+    asked = asked_for(
+        data,
+        talk=talk,
+        wishes=wishes,
+        budget=budget,
+        preset=preset,
+        without=without,
+        phases=phases,
+        objective=objective,
+        against=against,
+        root=root,
+        start=start,
+        reignite_data=reignite_data,
+        image_size=image_size,
+        recipe=recipe,
+        detector=detector,
+        batch_size=batch_size,
+        seed=seed,
+        lag=lag,
+    )
+    folder = RunFolder(out or Path("runs") / data_name(asked.choice))
     crew = crew or crew_of()
     if crew.workers > lag:
         talk.say(f"{crew.workers} workers, lag {lag}: more than {lag} are at work in the finals only; see --lag")
-    begun = begin_from(start, root) if start is not None else Beginning(root=root)
     with folder.lock():
         stored = stored_settings(folder, StudySettings)
-        size = size_of(opened.train, resize)
-        compose = partial(
-            search_settings,
-            recipe_name=kind,
-            size=size,
-            budget=parsed,
-            root=begun.root,
-            seed=seed,
-            plan=QUICK,
-            preset=preset,
-            without=without,
-            phases=phases,
-            metric=objective,
-            against=against,
-            lag=lag,
-        )
-        searching, latency = settle(
-            compose, stored, budget=parsed, root=begun.root, seed=seed, size=size, recipe=how, talk=talk
-        )
-        plan = plan_of(
-            wishes,
-            searching,
-            how,
-            Pictures(opened.train, resize),
-            stored=stored,
-            quick=choice.path is None,
-            workers=crew.workers,
-            talk=talk,
-        )
-        settings = StudySettings(
-            data=choice,
-            fingerprint=opened.fingerprint,
-            recipe_name=kind,
-            recipe=how,
-            search=msgspec.structs.replace(searching, plan=plan),
-            latency=latency,
-            wishes=msgspec.structs.replace(wishes, hours=None),
-            ignition=ignition_of(reignite_data, phases),
-            start=begun.copy_into(folder, searching.root, how, opened.train) if stored is None else stored.start,
-        )
-        refuse_nothing_to_find(opened, settings)
+        settings = settings_of(asked, stored=stored, workers=crew.workers, talk=talk)
+        began_with = (folder, settings.search.root, asked.recipe, asked.opened.train)
+        start_sha = stored.start if stored else asked.begun.copy_into(*began_with)
+        settings = msgspec.structs.replace(settings, start=start_sha)
         begin_or_go_on(folder, settings, stored)
-        _introduce(settings, size, talk)
-        return _run(folder, settings, opened, hours=wishes.hours, crew=crew, talk=talk)
-
-
-def refuse_nothing_to_find(data: DataSet, settings: StudySettings) -> None:
-    """Make sure that there is something to find wherever a detector is judged, and something to learn from.
-
-    Raises: UsageError naming the part without objects, or what the objective lacks; DataError when there is nothing to
-    re-ignite with.
-    """
-    materials = materials_for(data, settings)
-    parts = {"train": materials.train, "train set aside for ranking": materials.search_val, "val": materials.val}
-    for name, pictures in parts.items():
-        flags = pictures.annotations.flags
-        if not ((flags & NOT_A_TARGET) == 0).any():
-            raise UsageError(f"no object in the part of {name} ({len(pictures)} pictures); give more pictures")
-        if settings.search.objective.metric == "lamr":
-            ecp.check(pictures.annotations)
-    if "reignite" in settings.search.phases:
-        labelled_for(materials.train.annotations, settings.ignition, settings.fingerprint)
-
-
-def ignition_of(data: str | Path | None, phases: tuple[str, ...]) -> Ignition:
-    """Settle what a study re-ignites with. Raises: UsageError, DataError."""
-    side = LARGEST_SIDE["cuda" if torch.cuda.is_available() else "cpu"]
-    if data is None:
-        return Ignition(side=side)
-    if "reignite" not in phases:
-        raise UsageError("--reignite-data is for re-ignition; add reignite to --phases, or leave it out")
-    path = data_folder(data)
-    return Ignition(path=path, fingerprint=open_folders(Path(str(path))).fingerprint, side=side)
+        _introduce(settings, asked.size, talk)
+        return _run(folder, settings, asked.opened, hours=wishes.hours, crew=crew, talk=talk)
 
 
 def _introduce(settings: StudySettings, size: tuple[int, int], talk: Talk) -> None:

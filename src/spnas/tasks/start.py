@@ -36,18 +36,21 @@ def start_of(given: str | None) -> Start | None:
     return Start(str(path), sha256(file))
 
 
-def begin(config: ModelConfig, start: Start | None, *, seed: int) -> tuple[nn.Module, ModelConfig, str]:
+def begin(
+    config: ModelConfig, start: Start | None, *, seed: int, other_archs: bool = True
+) -> tuple[nn.Module, ModelConfig, str]:
     """Build a detector with the weights it begins with, and say which of them are not fresh.
 
     Of a detector of ours, all is taken where architecture, detector and classes are the same, else its backbone; of
-    other weights, the backbone. A backbone of another architecture fills what the two have in common.
+    other weights, the backbone. A backbone of another architecture fills what the two have in common, or is refused
+    without `other_archs`.
 
     Raises: UsageError when the weights do not suit; IntegrityError when they are damaged.
     """
     if start is None:
         return build(config, seed=seed), config, "fresh weights"
     path, arch = Path(start.path), arch_of(config.arch)
-    if _is_detector(path):
+    if is_detector(path):
         old, theirs = load_model(path)
         alike = msgspec.structs.replace(config, projections=theirs.projections, tied=theirs.tied)
         if msgspec.structs.replace(theirs, resize=alike.resize, metrics={}, category_ids=alike.category_ids) == alike:
@@ -60,6 +63,8 @@ def begin(config: ModelConfig, start: Start | None, *, seed: int) -> tuple[nn.Mo
         source = Backbone(given.arch or arch, projections=given.projections, tied=given.tied)
         load_foreign(source, given.tensors, source=str(path))
     if source.arch != arch:
+        if not other_archs:
+            raise UsageError(f"{path}: weights of {source.arch}, not of {arch}; name that architecture")
         young = build(config, seed=seed)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
@@ -71,7 +76,8 @@ def begin(config: ModelConfig, start: Start | None, *, seed: int) -> tuple[nn.Mo
     return young, alike, f"the backbone of {path}"
 
 
-def _is_detector(path: Path) -> bool:
+def is_detector(path: Path) -> bool:
+    """Whether a file, or what a folder's manifest speaks of, says that it is a detector of ours."""
     if path.is_dir():
         return (path / MANIFEST).exists()
     try:
