@@ -22,8 +22,9 @@ from spnas.runs.folder import RunFolder
 from spnas.talk import Part, Talk, duration
 from spnas.tasks.resume import begin_or_go_on, stored_settings
 from spnas.tasks.source import findings_of
-from spnas.train.classifier_file import WEIGHTS, load_classifier, write_classifier_bundle
+from spnas.train.classifier_file import load_classifier, write_classifier_bundle
 from spnas.train.classify import CLASSIFY, judge
+from spnas.train.described import WEIGHTS
 from spnas.train.loop import Diverged
 from spnas.train.settings import TrainSettings
 from spnas.train.weights import load_model
