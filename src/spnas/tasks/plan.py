@@ -9,14 +9,13 @@ from spnas.assess import Recipe
 from spnas.config import QUICK, StudySettings, Wishes
 from spnas.data.batches import Pictures
 from spnas.errors import UsageError
-from spnas.pace import ROOT_PER_CHILD, plan_for, seconds_per_step
+from spnas.pace import IGNITE_SHARE, ROOT_PER_CHILD, plan_for, seconds_per_step
 from spnas.search.settings import Plan, SearchSettings
 from spnas.talk import Talk
 
 DEFAULT_HOURS = 1.0
 USUAL_SEEDS = 3
 COPIES_SHARE = 0.4  # children of the parallel phase per child of the serial one
-IGNITE_SHARE = 0.5  # steps of a classifier per step of a root; they are quicker, too
 STUCK_SHARE = 0.25  # children without growth, as a share of all, after which a search is stuck
 LEAST_STUCK = 4
 

@@ -12,7 +12,6 @@ import msgspec
 from spnas.errors import UsageError
 from spnas.runs.folder import RunFolder
 from spnas.runs.held import Held
-from spnas.search.objective import METRICS
 from spnas.search.phases import reignite
 from spnas.tasks.follow import Follower
 from spnas.tasks.progress import line_of, name_of
@@ -247,8 +246,3 @@ def _finals(follower: Follower) -> tuple[FinalNet, ...]:
 def mean(values: tuple[float, ...]) -> float:
     """Return the mean of the values that there are."""
     return statistics.fmean(values) if values else float("nan")
-
-
-def more_is_better(metric: str) -> bool:
-    """Whether more of a metric is better."""
-    return METRICS[metric][0]
