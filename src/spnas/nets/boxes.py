@@ -135,10 +135,11 @@ def _draw(allowed: Tensor, keys: Tensor, counts: Tensor) -> Tensor:
 
 def suppress(boxes: Tensor, scores: Tensor, threshold: float) -> Tensor:
     """Greedy NMS within rows: (R, K, 4) and (R, K) -> kept (R, K) bool; what has a score of -inf is dropped."""
-    kept = torch.zeros_like(scores, dtype=torch.bool)
-    for row in range(boxes.shape[0]):
+    real = scores > -math.inf
+    kept = torch.zeros_like(real)
+    for row in real.any(1).nonzero()[:, 0].tolist():  # most classes are in few pictures
         kept[row, nms(boxes[row], scores[row], threshold)] = True
-    return kept & (scores > -math.inf)
+    return kept & real
 
 
 def suppress_in_groups(boxes: Tensor, scores: Tensor, groups: Tensor, threshold: float, *, span: Tensor) -> Tensor:

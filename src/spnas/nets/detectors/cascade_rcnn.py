@@ -37,7 +37,7 @@ class CascadeRCNN(nn.Module):
         """Return the terms of the loss, two of the proposals and two a stage; `rng` draws anchors and regions."""
         levels = self.neck(self.backbone(images))
         guesses = self.rpn(levels)
-        terms = self.rpn.loss(guesses, targets, rng)
+        terms = self.rpn.loss(levels, guesses, targets, rng)
         boxes, valid = self.rpn.propose(guesses, sizes)
         for number, (stage, head) in enumerate(zip(self.settings.cascade, self.heads, strict=True), 1):
             regions = draw(

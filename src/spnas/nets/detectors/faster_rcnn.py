@@ -33,7 +33,7 @@ class FasterRCNN(nn.Module):
         """Return the four terms of the loss; `rng` draws anchors and regions."""
         levels = self.neck(self.backbone(images))
         guesses = self.rpn(levels)
-        terms = self.rpn.loss(guesses, targets, rng)
+        terms = self.rpn.loss(levels, guesses, targets, rng)
         proposals, valid = self.rpn.propose(guesses, sizes)
         regions = draw(proposals, valid, targets=targets, overlap=0.5, count=self.settings.roi_samples, rng=rng)
         scores, offsets = self.head(levels, regions.boxes)
