@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -283,18 +284,23 @@ def inference(
     theirs.eval()
     made = [looked_at(pictures, cell, step) for step in range(4)]
     lists = [as_theirs(batch, device)[0] for batch in made]
-    turns = []
-    for turn in range(cell.rounds + 2):
-        k = turn % len(made)
-        start = clock(device)
-        with torch.inference_mode():
-            theirs(
-                their_pictures(data, made[k].index.tolist(), device, flips=False)[0] if source != TENSORS else lists[k]
-            )
-        theirs_took = since(start, device)
-        start = clock(device)
-        detect(ours, iter([looked_at(pictures, cell, k) if source != TENSORS else made[k]]))
-        turns.append((since(start, device), theirs_took))
+    turns: list[tuple[Turn, Turn]] = []
+
+    def batches() -> Iterator[Batch]:
+        """Let torchvision look at a batch before ours does; ours is done with one when it asks for the next."""
+        for turn in range(cell.rounds + 2):
+            k = turn % len(made)
+            start = clock(device)
+            with torch.inference_mode():
+                images = lists[k]
+                if source != TENSORS:
+                    images = their_pictures(data, made[k].index.tolist(), device, flips=False)[0]
+                theirs(images)
+            theirs_took, start = since(start, device), clock(device)
+            yield looked_at(pictures, cell, k) if source != TENSORS else made[k]
+            turns.append((since(start, device), theirs_took))
+
+    detect(ours, batches())
     return turns[2:]
 
 

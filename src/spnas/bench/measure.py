@@ -13,6 +13,7 @@ from spnas.arch.published import arch_of
 from spnas.bench import Case, Measured, Quartiles
 from spnas.bench.memory import peak_mib
 from spnas.data.batches import Batch, Resize
+from spnas.nets.folding import fold_norms
 from spnas.nets.settings import PRESETS
 from spnas.train.loop import TrainKey, train
 from spnas.train.settings import PRESETS as TRAINING
@@ -45,12 +46,14 @@ def detector_of(case: Case) -> nn.Module:
         settings=PRESETS[case.preset],
         resize=Resize(None, max(case.size)),
     )
-    return build(config, seed=0).to(case.device, memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+    made = build(config, seed=0)
+    if case.what == "inference":
+        fold_norms(made.eval())  # as `spnas predict` and `spnas evaluate` do
+    return made.to(case.device, memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
 
 
 def infer(case: Case, detector: nn.Module, batch_of: BatchOf, *, turn: int) -> Pass:
     """Find objects in the batch of a turn: making it, the network, and what follows it until boxes are in RAM."""
-    detector.eval()
     began = _now(case)
     batch = batch_of(turn)
     with torch.inference_mode(), torch.autocast(case.device, torch.bfloat16, enabled=case.precision == "bf16"):

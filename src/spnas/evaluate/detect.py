@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from spnas.data.batches import Batch
+from spnas.nets.folding import folded
 
 
 class Found(msgspec.Struct, frozen=True, eq=False, kw_only=True):
@@ -49,11 +50,12 @@ def detect(
     detector.eval()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     detector.to(device)
+    ready = folded(detector)
     parts: list[tuple[Any, ...]] = []
     done = 0
     for batch in batches:
         images = batch.images.to(device, memory_format=torch.channels_last)
-        found = detector.detect(images, batch.sizes.to(device))  # type: ignore[operator]
+        found = ready.detect(images, batch.sizes.to(device))  # type: ignore[operator]
         real = (found.labels >= 0).cpu()
         scale = batch.scale.repeat(1, 2)[:, None]
         boxes = found.boxes.cpu() / scale

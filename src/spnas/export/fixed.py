@@ -16,12 +16,12 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torchvision.ops import roi_align
 
 from spnas.nets import boxes as bx
 from spnas.nets.anchors import anchors
 from spnas.nets.detectors import Detections
+from spnas.nets.folding import fold_norms
 from spnas.nets.proposals import RPN, Guesses
 from spnas.nets.regions import RegionHead
 from spnas.nets.roi import USUAL_SCALE, level_of
@@ -137,14 +137,3 @@ def suppression_as_operator() -> Iterator[None]:
         yield
     finally:
         bx.suppress = _by_rows
-
-
-def fold_norms(module: nn.Module) -> nn.Module:
-    """Put every BN that follows a convolution into that convolution, in place."""
-    for part in module.modules():
-        if isinstance(part, nn.Sequential):
-            for i in range(len(part) - 1):
-                conv, norm = part[i], part[i + 1]
-                if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
-                    part[i], part[i + 1] = fuse_conv_bn_eval(conv, norm), nn.Identity()
-    return module

@@ -15,13 +15,15 @@ def torch_network(detector: "nn.Module") -> Network:
     """Return `detector` as a function of arrays, on a GPU where there is one."""
     import torch
 
+    from spnas.nets.folding import folded
+
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    detector.eval().to(device)
+    ready = folded(detector.to(device))
 
     @torch.no_grad()
     def look(images: NDArray[np.float32], sizes: NDArray[np.int64]) -> Raw:
         pictures = torch.from_numpy(images).to(device, memory_format=torch.channels_last)
-        found = detector.detect(pictures, torch.from_numpy(sizes).to(device))  # type: ignore[operator]
+        found = ready.detect(pictures, torch.from_numpy(sizes).to(device))  # type: ignore[operator]
         return Raw(found.boxes.cpu().numpy(), found.scores.cpu().numpy(), found.labels.cpu().numpy())
 
     return look
