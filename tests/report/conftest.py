@@ -7,6 +7,7 @@ import pytest
 
 from spnas.arch import Arch, Candidate, Move, Outcome, parse
 from spnas.report import (
+    Axes,
     CandidateRow,
     ClassRow,
     ClassTable,
@@ -110,7 +111,7 @@ def finished() -> StudyPage:
                 Fact("Time spent", "5 h 12 min", "of 8 h"),
             ),
         ),
-        band=(5.4, 6.0),
+        axes=Axes(band=(5.4, 6.0)),
         candidates=_with_front([_row(number, rng) for number in range(60)]),
         winner=58,
         finals=(

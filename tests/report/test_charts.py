@@ -2,9 +2,11 @@
 
 import json
 
+import msgspec
 import pytest
 
-from spnas.report import StudyPage
+from spnas.arch import Outcome
+from spnas.report import Axes, StudyPage
 from spnas.report.charts import draw_finals, draw_front, draw_progress
 from spnas.report.palette import dark_forms, shade
 from spnas.report.text import chart_text, duration, gmacs, params, points, signed, span, visible
@@ -15,7 +17,7 @@ def _traces(figure: object) -> dict[str, dict]:
 
 
 def test_the_front_holds_every_finished_candidate(finished: StudyPage) -> None:
-    traces = _traces(draw_front(finished.candidates, finals=finished.finals, band=finished.band))
+    traces = _traces(draw_front(finished.candidates, finals=finished.finals, axes=finished.axes))
     shown = sum(len(traces[name]["x"]) for name in ("candidate", "front", "root"))
     assert shown == sum(row.outcome.failure is None for row in finished.candidates)
     front = traces["front"]
@@ -23,6 +25,33 @@ def test_the_front_holds_every_finished_candidate(finished: StudyPage) -> None:
     assert front["y"] == sorted(front["y"])
     assert traces["finalist, trained in full"]["y"] == [pytest.approx(41.3)]
     assert "basic: 32x2" in front["text"][0]
+
+
+def test_the_front_is_drawn_in_what_was_looked_for(finished: StudyPage) -> None:
+    """Under a budget in memory the abscissa is memory, and where AP is not the aim, the ordinate is not AP."""
+    rows = [
+        msgspec.structs.replace(row, cost=100.0 + row.candidate.number, outcome=looked_at(row.outcome))
+        for row in finished.candidates
+        if row.outcome is not None
+    ]
+    axes = Axes(metric="ap_small", cost="MiB", band=(90.0, 100.0))
+    figure = draw_front(rows, finals=finished.finals, axes=axes)
+    traces = _traces(figure)
+    assert set(traces["candidate"]["x"]) <= {100.0 + n for n in range(len(rows))}
+    assert set(traces["root"]["y"]) == {12.5}
+    assert "AP small 12.5" in traces["root"]["text"][0]
+    assert "100 MiB" in traces["root"]["text"][0]
+    assert "finalist, trained in full" not in traces  # their AP is of another scale
+    layout = json.loads(figure.to_json())["layout"]
+    assert layout["xaxis"]["title"]["text"] == "MiB"
+    assert layout["yaxis"]["title"]["text"] == "AP small"
+
+
+def looked_at(outcome: Outcome | None) -> Outcome | None:
+    """Return an outcome with AP of small objects too."""
+    if outcome is None or outcome.failure:
+        return outcome
+    return msgspec.structs.replace(outcome, metrics={**outcome.metrics, "ap_small": 0.125})
 
 
 def test_a_stem_is_as_long_as_the_gain(finished: StudyPage) -> None:

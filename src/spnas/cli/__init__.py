@@ -58,6 +58,7 @@ def _terminate(_signal: int, _frame: object) -> NoReturn:
     raise Terminated
 
 
+_GO_ON = ("search", "train", "classify")  # what keeps its work on disk
 _STOPPED = {EXIT_INTERRUPTED: "interrupted", EXIT_TERMINATED: "terminated"}
 
 
@@ -89,7 +90,8 @@ def main() -> NoReturn:
         code = 2
         _say(f"spnas: error: {' '.join(fault.format_message().split())}; see spnas --help")
     if code in _STOPPED:
-        _say(f"spnas: {_STOPPED[code]}; run the same command again to go on where it was")
+        where = " to go on where it was" if len(sys.argv) > 1 and sys.argv[1] in _GO_ON else ""
+        _say(f"spnas: {_STOPPED[code]}; run the same command again{where}")
         sys.stdout.flush()
         os._exit(code)  # all is on disk and no worker is left; taking libraries down would only keep the user waiting
     sys.exit(code)

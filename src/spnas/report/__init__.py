@@ -4,6 +4,7 @@ from spnas.report.draw import draw_arch
 from spnas.report.page import write_report
 from spnas.report.pictures import draw_boxes, encode, side_by_side
 from spnas.report.records import (
+    Axes,
     CandidateRow,
     ClassRow,
     ClassTable,
@@ -19,6 +20,7 @@ from spnas.report.records import (
 )
 
 __all__ = [
+    "Axes",
     "CandidateRow",
     "ClassRow",
     "ClassTable",

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from spnas.report.palette import SYMBOLS, shade
-from spnas.report.records import CandidateRow, FinalRow, Interval
-from spnas.report.text import chart_text, gmacs, params, points, signed, span
+from spnas.report.records import Axes, CandidateRow, FinalRow
+from spnas.report.text import chart_text, gmacs, metric, params, points, signed, span
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -18,27 +18,37 @@ FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, sans-serif"
 
 
 def draw_front(
-    rows: Sequence[CandidateRow], *, finals: Sequence[FinalRow] = (), band: Interval | None = None
+    rows: Sequence[CandidateRow], *, finals: Sequence[FinalRow] = (), axes: Axes | None = None
 ) -> "go.Figure":
-    """AP against GMACs: candidates, the front they make, and the nets that were trained in full."""
-    tried = [row for row in rows if _ap(row) is not None and row.candidate.role in ("root", "child")]
-    figure = _figure("GMACs", "AP")
-    if band:
-        figure.add_vrect(x0=band[0], x1=band[1], fillcolor=shade("band"), line_width=0, layer="below")
+    """What was looked for against its cost: candidates, the front they make, and, where AP was looked for, the nets
+    that were trained in full."""
+    axes = axes or Axes()
+    tried = [row for row in rows if _value(row, axes) is not None and row.candidate.role in ("root", "child")]
+    figure = _figure(axes.cost, metric(axes.metric))
+    if axes.band:
+        figure.add_vrect(x0=axes.band[0], x1=axes.band[1], fillcolor=shade("band"), line_width=0, layer="below")
     behind = [row for row in tried if not row.on_front and row.candidate.role == "child"]
     front = sorted((row for row in tried if row.on_front), key=lambda row: _cost(row))
     roots = [row for row in tried if row.candidate.role == "root"]
-    _add_candidates(figure, "candidate", behind, colour="candidate", symbol=SYMBOLS["child"], size=8)
-    if front:
-        _add_candidates(figure, "front", front, colour="searched", symbol=SYMBOLS["child"], size=10)
-        figure.data[-1].update(mode="lines+markers", line={"color": shade("searched"), "shape": "hv", "width": 1.5})
-    _add_candidates(figure, "root", roots, colour="root", symbol=SYMBOLS["root"], size=11)
-    for role, name in (("searched", "finalist, trained in full"), ("rival", "rival, trained in full")):
-        trained = [final for final in finals if final.role == role and final.mean is not None]
-        if trained:
+    for name, shown, colour, symbol, size in (
+        ("candidate", behind, "candidate", "child", 8),
+        ("front", front, "searched", "child", 10),
+        ("root", roots, "root", "root", 11),
+    ):
+        if shown:
             figure.add_scatter(
                 name=name, mode="markers", hovertemplate=HOVER,
-                x=[final.gmacs for final in trained],
+                x=[_cost(row) for row in shown], y=[_value(row, axes) for row in shown],
+                text=[_hover(row, axes) for row in shown], marker=_marker(colour, SYMBOLS[symbol], size),
+            )  # fmt: skip
+        if shown and name == "front":
+            figure.data[-1].update(mode="lines+markers", line={"color": shade(colour), "shape": "hv", "width": 1.5})
+    for role, name in (("searched", "finalist, trained in full"), ("rival", "rival, trained in full")):
+        trained = [final for final in finals if final.role == role and final.mean is not None]
+        if trained and axes.metric == "ap":
+            figure.add_scatter(
+                name=name, mode="markers", hovertemplate=HOVER,
+                x=[final.gmacs if final.cost is None else final.cost for final in trained],
                 y=[100 * (final.mean or 0.0) for final in trained],
                 error_y=_whiskers(trained, colour=role),
                 text=[_final_hover(final) for final in trained],
@@ -154,23 +164,15 @@ def _marker(colour: str, symbol: str, size: int) -> dict[str, Any]:
     }
 
 
-def _add_candidates(
+def _add_progress(
     figure: "go.Figure", name: str, rows: Sequence[CandidateRow], *, colour: str, symbol: str, size: int
 ) -> None:
     if rows:
         figure.add_scatter(
             name=name, mode="markers", hovertemplate=HOVER,
-            x=[_cost(row) for row in rows], y=[100 * (_ap(row) or 0.0) for row in rows],
+            x=[row.candidate.number for row in rows], y=[100 * (_ap(row) or 0.0) for row in rows],
             text=[_hover(row) for row in rows], marker=_marker(colour, symbol, size),
         )  # fmt: skip
-
-
-def _add_progress(
-    figure: "go.Figure", name: str, rows: Sequence[CandidateRow], *, colour: str, symbol: str, size: int
-) -> None:
-    _add_candidates(figure, name, rows, colour=colour, symbol=symbol, size=size)
-    if rows:
-        figure.data[-1].x = [row.candidate.number for row in rows]
 
 
 def _add_best(figure: "go.Figure", rows: Sequence[CandidateRow]) -> None:
@@ -198,9 +200,14 @@ def _whiskers(finals: Sequence[FinalRow], *, colour: str) -> dict[str, Any]:
     }
 
 
-def _hover(row: CandidateRow) -> str:
+def _hover(row: CandidateRow, axes: Axes | None = None) -> str:
     one, outcome = row.candidate, row.outcome
-    lines = [f"<b>{one.number}</b> · {one.role} · AP {points(_ap(row))} · {gmacs(_cost(row))} GMACs"]
+    lines = [f"<b>{one.number}</b> · {one.role} · AP {points(_ap(row))}"]
+    if axes and axes.metric != "ap":
+        lines[0] += f" · {metric(axes.metric)} {_value(row, axes):.3g}"
+    lines[0] += f" · {gmacs(outcome.gmacs if outcome else 0.0)} GMACs"
+    if axes and row.cost is not None and axes.cost != "GMACs":
+        lines[0] += f" · {row.cost:.3g} {axes.cost}"
     if outcome and outcome.params:
         lines[0] += f" · {params(outcome.params)} parameters"
     lines += _wrapped(one.arch.text)
@@ -239,8 +246,14 @@ def _control(row: CandidateRow) -> float:
     return (_ap(row) or 0.0) - (row.gain or 0.0)
 
 
+def _value(row: CandidateRow, axes: Axes) -> float | None:
+    """Return what was looked for, in points but for a loss."""
+    found = row.outcome.metrics.get(axes.metric) if row.outcome and row.outcome.failure is None else None
+    return None if found is None else found if axes.metric == "loss" else 100 * found
+
+
 def _cost(row: CandidateRow) -> float:
-    return row.outcome.gmacs if row.outcome else 0.0
+    return row.cost if row.cost is not None else row.outcome.gmacs if row.outcome else 0.0
 
 
 def _reason(row: CandidateRow) -> str:

@@ -37,7 +37,7 @@ def write_report(page: StudyPage) -> bytes:
     )
     environment.filters |= {
         "points": text.points, "signed": text.signed, "span": text.span, "gmacs": text.gmacs,
-        "params": text.params, "duration": text.duration,
+        "params": text.params, "duration": text.duration, "metric": text.metric,
         "value": _value, "direction": _direction, "ap": _ap, "class_gain": _class_gain,
     }  # fmt: skip
     verdict = page.verdict
@@ -67,7 +67,7 @@ def _figures(page: StudyPage) -> dict[str, Any]:
     """Return the charts for which there is anything to show."""
     figures: dict[str, Any] = {}
     if any(_ap(row) is not None for row in page.candidates) or any(final.aps for final in page.finals):
-        figures["front"] = charts.draw_front(page.candidates, finals=page.finals, band=page.band)
+        figures["front"] = charts.draw_front(page.candidates, finals=page.finals, axes=page.axes)
     if any(_ap(row) is not None for row in page.candidates):
         figures["progress"] = charts.draw_progress(page.candidates)
     if any(final.aps for final in page.finals):

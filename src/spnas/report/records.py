@@ -40,11 +40,13 @@ class CandidateRow(msgspec.Struct, frozen=True, kw_only=True):
     """One candidate of the search.
 
     outcome: None while it is still to be trained.
+    cost: in the unit of the page's `Axes`; its GMACs where none is given.
     gain: its AP less the AP of its parent merely trained on (the control); None for roots and controls.
     """
 
     candidate: Candidate
     outcome: Outcome | None = None
+    cost: float | None = None
     fitness: float | None = None
     gain: float | None = None
     on_front: bool = False
@@ -54,6 +56,7 @@ class FinalRow(msgspec.Struct, frozen=True, kw_only=True):
     """One net trained in full with several seeds and judged on val: `aps` holds one AP per seed.
 
     from_candidate: number of the candidate it repeats, None for a rival.
+    cost: in the unit of the page's `Axes`; its GMACs where none is given.
     """
 
     name: str
@@ -65,6 +68,7 @@ class FinalRow(msgspec.Struct, frozen=True, kw_only=True):
     interval: Interval | None = None
     seconds: float = 0.0
     from_candidate: int | None = None
+    cost: float | None = None
 
     @property
     def mean(self) -> float | None:
@@ -127,10 +131,20 @@ class Command(msgspec.Struct, frozen=True):
     line: str
 
 
+class Axes(msgspec.Struct, frozen=True, kw_only=True):
+    """What the search weighed: a metric by its key in `Outcome.metrics`, and the unit of its cost.
+
+    band: of the budget, least and greatest cost.
+    """
+
+    metric: str = "ap"
+    cost: str = "GMACs"
+    band: Interval | None = None
+
+
 class StudyPage(msgspec.Struct, frozen=True, kw_only=True):
     """A whole report; everything but title, subtitle and verdict may be missing.
 
-    band: least and greatest GMACs of the budget.
     winner: number of the candidate whose ancestry is told.
     classes: all class names in their order, which is what box colours follow.
     """
@@ -138,7 +152,7 @@ class StudyPage(msgspec.Struct, frozen=True, kw_only=True):
     title: str
     subtitle: str = ""
     verdict: Verdict
-    band: Interval | None = None
+    axes: Axes = Axes()
     candidates: tuple[CandidateRow, ...] = ()
     winner: int | None = None
     finals: tuple[FinalRow, ...] = ()

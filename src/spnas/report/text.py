@@ -39,6 +39,12 @@ def span(interval: tuple[float, float] | None) -> str:
     return "–" if interval is None else f"{points(interval[0])} to {points(interval[1])}"
 
 
+def metric(name: str) -> str:
+    """Print the key of a metric: AP, AP50, AP small, LAMR, loss."""
+    words = name.split("_")
+    return " ".join(word if word in ("small", "medium", "large", "loss") else word.upper() for word in words)
+
+
 def gmacs(value: float) -> str:
     """Print a cost with three digits: 9.47, 0.312, 64.1."""
     if not value:

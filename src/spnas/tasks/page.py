@@ -14,7 +14,9 @@ from spnas.data.records import DataSet
 from spnas.nets.cost import cost
 from spnas.report import records
 from spnas.runs.folder import RunFolder
+from spnas.search.budget import BAND_LOW
 from spnas.search.finalists import Finalists
+from spnas.search.objective import Against
 from spnas.search.verdict import Verdict, t_quantile
 from spnas.study import Study
 from spnas.talk import duration
@@ -43,9 +45,7 @@ def study_page(folder: RunFolder, study: Study, told: Told) -> records.StudyPage
         title=f"A detection backbone for {name}",
         subtitle=f"{len(data.train)} pictures to learn from, {len(data.val)} to judge on",
         verdict=_verdict(study, told, finals),
-        band=(0.9 * settings.search.budget.gmacs, settings.search.budget.gmacs)
-        if settings.search.budget.gmacs
-        else None,
+        axes=_axes(settings),
         candidates=_candidates(study),
         winner=told.finalists.nets[0].candidate,
         finals=finals,
@@ -71,7 +71,26 @@ def study_page(folder: RunFolder, study: Study, told: Told) -> records.StudyPage
     )
 
 
+UNITS: dict[Against, tuple[str, float]] = {  # of a cost: as it is printed, and how many of its own one of that is
+    "gmacs": ("GMACs", 1.0),
+    "params": ("million parameters", 1e6),
+    "milliseconds": ("ms", 1.0),
+    "mib": ("MiB", 1.0),
+}
 NAMES = {"found": "searched", "copies": "searched, best with copies", "depth": "serial net of equal cost"}
+
+
+def _axes(settings: StudySettings) -> records.Axes:
+    objective = settings.search.objective
+    unit, size = UNITS[objective.against]
+    bound = getattr(settings.search.budget, objective.against)
+    band = (BAND_LOW * bound / size, bound / size) if bound else None
+    return records.Axes(metric=objective.metric, cost=unit, band=band)
+
+
+def _price(study: Study, arch: Arch) -> float:
+    """Return what a net costs in the unit of the report's axes."""
+    return study.archive.price(arch) / UNITS[study.archive.objective.against][1]
 
 
 def _candidates(study: Study) -> tuple[records.CandidateRow, ...]:
@@ -82,6 +101,7 @@ def _candidates(study: Study) -> tuple[records.CandidateRow, ...]:
         records.CandidateRow(
             candidate=c,
             outcome=study.outcomes.get(c.number),
+            cost=_price(study, c.arch),
             fitness=archive.fitness.get(c.number),
             gain=archive.gains.get(c.number),
             on_front=c.number in on_front,
@@ -129,6 +149,7 @@ def _finals(study: Study, told: Told) -> tuple[records.FinalRow, ...]:
                 interval=(mean - half, mean + half) if degrees else None,
                 seconds=statistics.fmean(o.seconds for o in outcomes),
                 from_candidate=number,
+                cost=_price(study, arch),
             )
         )
     return tuple(rows)
