@@ -25,7 +25,7 @@ Detector = Annotated[str, typer.Option("--detector", help="See 'spnas list detec
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Say nothing on stderr but errors.")]
 
-_Path = Annotated[Path | None, typer.Option("--data", help="Folder or annotation file; generated shapes if not given.")]
+GENERATED = "Folder or annotation file; generated shapes if not given."
 _Argument = Annotated[Path | None, typer.Argument(metavar="[DATA]", help="Folder or annotation file.")]
 _READING = {
     "format": (Annotated[str | None, typer.Option("--format", help="Data format; recognised if not given.")], None),
@@ -49,11 +49,14 @@ _READING = {
 }
 
 
-def reads_data(command: Callable[..., None], *, argument: bool = False) -> Callable[..., None]:
+def reads_data(
+    command: Callable[..., None], *, argument: bool = False, path_help: str = GENERATED
+) -> Callable[..., None]:
     """Give `command` the options that say where data are and how they are read, instead of its parameter `data`, in
     which it gets them all as a `DataChoice`; with `argument`, the path is no option but the first argument."""
+    path_option = Annotated[Path | None, typer.Option("--data", help=path_help)]
     own = inspect.signature(command, eval_str=True).parameters
-    options: dict[str, tuple[Any, Any]] = {"data": (_Argument if argument else _Path, None), **_READING}
+    options: dict[str, tuple[Any, Any]] = {"data": (_Argument if argument else path_option, None), **_READING}
     parameters: list[inspect.Parameter] = []
     for parameter in own.values():
         taken = options if parameter.name == "data" else {parameter.name: (parameter.annotation, parameter.default)}

@@ -6,13 +6,16 @@ from typing import Annotated
 import typer
 
 from spnas.cli.options import Json, Quiet, print_result, talk
+from spnas.data.choice import DataChoice
 from spnas.errors import UsageError
 
 
 def predict(
     model: Annotated[Path, typer.Option("--model", help="Folder of a study or of its best, or an ONNX file of ours.")],
-    images: Annotated[list[Path] | None, typer.Argument(help="Picture files, or folders of them.")] = None,
-    data: Annotated[Path | None, typer.Option("--data", help="Look at the val pictures of this data set.")] = None,
+    data: DataChoice,
+    images: Annotated[
+        list[Path] | None, typer.Argument(help="Picture files, or folders of them; else the val pictures of --data.")
+    ] = None,
     out: Annotated[Path, typer.Option("--out", help="Folder for drawn pictures and results.json.")] = Path(
         "predictions"
     ),
@@ -36,7 +39,7 @@ def predict(
     result = tasks.predict(
         images or [],
         model=model,
-        data=data,
+        data=data if data.path is not None else None,
         out=out,
         score=score,
         tile=tile if tile is None or overlap is None else (tile, overlap),

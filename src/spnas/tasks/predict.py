@@ -6,7 +6,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from spnas.data.open import open_data
+from spnas.data.choice import DataChoice, choice_of
 from spnas.data.pictures import picture_size
 from spnas.errors import UsageError
 from spnas.predict import Detections, load
@@ -17,7 +17,7 @@ from spnas.runs.files import faults_named, write_atomic
 from spnas.talk import Part, Talk
 from spnas.tasks.gallery import SHOWN_PX
 from spnas.tasks.overwrite import DRAWN, RESULTS, refuse_other_folder
-from spnas.tasks.source import refuse_other_classes
+from spnas.tasks.source import open_for, refuse_other_classes
 
 
 class PredictResult(msgspec.Struct, frozen=True, kw_only=True):
@@ -35,7 +35,7 @@ def predict(
     *,
     model: str | Path,
     out: str | Path = "predictions",
-    data: str | Path | None = None,
+    data: str | Path | DataChoice | None = None,
     score: float = 0.5,
     tile: int | tuple[int, int] | None = None,
     talk: Talk | None = None,
@@ -57,7 +57,7 @@ def predict(
     looker = load(model)
     category_ids = looker.category_ids
     if data is not None:
-        val = open_data(Path(data)).val
+        val = open_for(choice_of(data), talk).val
         refuse_other_classes(val, looker.classes, Path(model))
         files, image_ids, category_ids = [val.path(i) for i in range(len(val))], val.image_ids, val.category_ids
     else:
