@@ -16,12 +16,13 @@ from spnas.arch import Arch, parse
 from spnas.errors import IntegrityError, UsageError
 from spnas.nets.backbone import Backbone
 from spnas.nets.features import Classifier, Features
-from spnas.nets.foreign import read_pth
+from spnas.nets.foreign import load_foreign, read_pth
 from spnas.runs.files import faults_named, write_atomic
+from spnas.train.described import CONFIG, MANIFEST, WEIGHTS, weights_of
+from spnas.train.weights import NOTE as DETECTOR_NOTE
 from spnas.train.weights import load_model
 
 SCHEMA = 1
-CONFIG, WEIGHTS, MANIFEST = "config.json", "model.safetensors", "manifest.json"
 NOTE = "spnas-backbone"
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
@@ -79,7 +80,7 @@ def save_pretrained(model: nn.Module, folder: str | Path) -> Path:
 
 
 def from_pretrained(folder_or_hub_id: str | Path, *, revision: str | None = None) -> Features | Classifier:
-    """Load what `save_pretrained` wrote, or the backbone of a detector of ours, in evaluation mode.
+    """Load what `save_pretrained` wrote, or the backbone of a detector or classifier of ours, in evaluation mode.
 
     Args:
         folder_or_hub_id: a folder, or an id such as `someone/spnet-for-boats` on the Hugging Face Hub.
@@ -91,7 +92,7 @@ def from_pretrained(folder_or_hub_id: str | Path, *, revision: str | None = None
     if not folder.is_dir():
         folder = _download(str(folder_or_hub_id), revision)
     if (folder / MANIFEST).exists():
-        return Features(cast(Backbone, load_model(folder)[0].backbone)).eval()
+        return Features(_backbone_of(read_weights(folder), folder)).eval()
     card, tensors = _read_folder(folder)
     return _build(card, tensors, folder).eval()
 
@@ -117,19 +118,27 @@ def read_weights(path: Path) -> Weights:
     Raises: UsageError when it is none of them; IntegrityError when a file of ours is damaged.
     """
     if path.is_dir() and (path / MANIFEST).exists():
-        return _of_detector(path)
+        return read_weights(weights_of(path, what="model"))
     if path.is_dir():
         card, tensors = _read_folder(path)
         return Weights(tensors, parse(card.arch), frozenset(card.projections), card.tied)
     if path.suffix != ".safetensors":
         return Weights(read_pth(path))
     tensors, notes = _read_safetensors(path)
-    if "spnas" in notes:
+    if DETECTOR_NOTE in notes:
         return _of_detector(path)
     if NOTE in notes:
         card = _read_card(path, notes[NOTE].encode())
         return Weights(tensors, parse(card.arch), frozenset(card.projections), card.tied)
     return Weights(tensors)
+
+
+def _backbone_of(given: Weights, folder: Path) -> Backbone:
+    if given.arch is None:
+        raise UsageError(f"{folder / WEIGHTS}: does not say which backbone it is of; give a folder that spnas wrote")
+    backbone = Backbone(given.arch, projections=given.projections, tied=given.tied)
+    load_foreign(backbone, given.tensors, source=str(folder))
+    return backbone
 
 
 def _of_detector(path: Path) -> Weights:

@@ -8,15 +8,21 @@ import torch
 import torchvision
 from safetensors.torch import save_file
 
+from spnas.arch import parse
 from spnas.arch.published import arch_of
 from spnas.assess import Recipe
 from spnas.config import START
 from spnas.data.batches import Resize
 from spnas.data.records import DataSet
 from spnas.errors import UsageError
+from spnas.hub import from_pretrained, save_pretrained
+from spnas.models import create_model
+from spnas.nets.backbone import Backbone
+from spnas.nets.classifier import PictureClassifier
 from spnas.nets.settings import PRESETS
 from spnas.runs.folder import RunFolder
 from spnas.tasks.begin import begin_from
+from spnas.train.classifier_file import ClassifierConfig, write_classifier_bundle
 from spnas.train.settings import TrainSettings
 from spnas.train.weights import ModelConfig, build, load_model, write_bundle
 
@@ -69,6 +75,27 @@ def test_of_a_model_for_other_classes_the_backbone_is_taken(tiny: DataSet, tmp_p
     assert backbone <= same
     assert "neck.lateral.0.weight" not in same
     assert len(mine["head.scores.weight"]) == len(tiny.train.classes) + 1
+
+
+def test_a_classifier_or_a_saved_backbone_says_itself_what_it_is(tiny: DataSet, tmp_path: Path) -> None:
+    """What `spnas classify train` hands over begins a search, a training and a model, by its folder or its file."""
+    backbone = Backbone(parse(ARCH))
+    lit, saved = tmp_path / "lit", tmp_path / "saved"
+    lit.mkdir()
+    card = ClassifierConfig(arch=ARCH, classes=("a", "b"), side=32)
+    write_classifier_bundle(lit, PictureClassifier(backbone, classes=2), card)
+    save_pretrained(backbone, saved)
+    for number, start in enumerate((lit, lit / "model.safetensors", saved, saved / "model.safetensors")):
+        mine = started(tiny, tmp_path / str(number), start)
+        for name, value in backbone.state_dict().items():
+            assert torch.equal(mine[f"backbone.{name}"], value)
+        assert torch.equal(
+            create_model(ARCH, pretrained_path=start).state_dict()["backbone.stem.0.weight"], backbone.stem[0].weight
+        )
+    for folder in (lit, saved):
+        assert torch.equal(from_pretrained(folder).state_dict()["backbone.stem.0.weight"], backbone.stem[0].weight)
+    with pytest.raises(UsageError, match="leave --root out"):
+        begin_from(lit, "resnet50")
 
 
 def test_weights_with_torchvision_s_names_fill_the_root_that_is_named(tiny: DataSet, tmp_path: Path) -> None:

@@ -111,6 +111,9 @@ def test_foreign_weights_and_those_of_another_net_are_starts_too(tiny_folder: Pa
     for name, value in names.items():
         assert torch.allclose(after[f"backbone.{name}"], value, atol=1e-6), name
     deeper = msgspec.structs.replace(options, start=done.model)
+    with pytest.raises(UsageError, match="--norm frozen: 1 of 9 blocks begin as the identity"):
+        tasks.train("basic: 64x3 / 128x2 / 256x2 / 512x2", data=tiny_folder, out=tmp_path / "still", options=deeper)
+    deeper = msgspec.structs.replace(deeper, norm="batch")
     grown = tasks.train("basic: 64x3 / 128x2 / 256x2 / 512x2", data=tiny_folder, out=tmp_path / "deep", options=deeper)
     assert torch.allclose(weights(grown)["backbone.stem.0.weight"], after["backbone.stem.0.weight"], atol=1e-6)
 

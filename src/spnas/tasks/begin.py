@@ -10,8 +10,9 @@ from spnas.assess import Recipe
 from spnas.config import START
 from spnas.data.records import Annotations
 from spnas.errors import UsageError
+from spnas.hub import read_weights
 from spnas.runs.folder import RunFolder
-from spnas.tasks.start import begin, is_detector, start_of
+from spnas.tasks.start import begin, is_detector, says_its_arch, start_of
 from spnas.train.weights import ModelConfig, load_model, save_model
 
 
@@ -42,7 +43,8 @@ class Beginning(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def begin_from(start: str | Path, root: str | None) -> Beginning:
-    """Read what `start` is: a model of ours, a finished study, or with `root` a file of torchvision's or timm's.
+    """Read what `start` is: a model of ours (a detector, a classifier, a backbone), a finished study, or with `root` a
+    file of torchvision's or timm's.
 
     Raises: UsageError when it is none of these, or `root` is another architecture.
     """
@@ -51,11 +53,14 @@ def begin_from(start: str | Path, root: str | None) -> Beginning:
         path = path / "best"
     if not path.exists():
         raise UsageError(f"--start {start}: no such model, study or file of weights")
-    if not path.is_dir() and not is_detector(path):
-        if root is None:
-            raise UsageError(f"--start {start}: say by --root which architecture these weights are of, e.g. resnet50")
+    if is_detector(path):
+        arch = load_model(path)[1].arch
+    elif path.is_dir() or says_its_arch(path):
+        arch = str(read_weights(path).arch)
+    elif root is None:
+        raise UsageError(f"--start {start}: say by --root which architecture these weights are of, e.g. resnet50")
+    else:
         return Beginning(root=root, weights=path)
-    _, config = load_model(path)
-    if root is not None and arch_of(root).text != config.arch:
-        raise UsageError(f"--start {start} is {config.arch!r}, not --root {root!r}; leave --root out")
-    return Beginning(root=config.arch, weights=path)
+    if root is not None and arch_of(root).text != arch:
+        raise UsageError(f"--start {start} is {arch!r}, not --root {root!r}; leave --root out")
+    return Beginning(root=arch, weights=path)

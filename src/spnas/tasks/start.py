@@ -10,11 +10,14 @@ from torch import nn
 
 from spnas.arch.published import arch_of
 from spnas.errors import UsageError
-from spnas.hub import MANIFEST, WEIGHTS, read_weights
+from spnas.hub import NOTE as BACKBONE_NOTE
+from spnas.hub import read_weights
 from spnas.models import warm_start
 from spnas.nets.backbone import Backbone
 from spnas.nets.foreign import load_foreign
 from spnas.runs.files import sha256
+from spnas.train.described import WEIGHTS
+from spnas.train.weights import NOTE as DETECTOR_NOTE
 from spnas.train.weights import ModelConfig, build, load_model
 
 
@@ -77,11 +80,18 @@ def begin(
 
 
 def is_detector(path: Path) -> bool:
-    """Whether a file, or what a folder's manifest speaks of, says that it is a detector of ours."""
-    if path.is_dir():
-        return (path / MANIFEST).exists()
+    """Whether a file, or the weights in a folder, say that they are a detector of ours."""
+    return DETECTOR_NOTE in _notes(path)
+
+
+def says_its_arch(path: Path) -> bool:
+    """Whether a file, or the weights in a folder, say which backbone of ours they are of."""
+    return bool({DETECTOR_NOTE, BACKBONE_NOTE} & _notes(path).keys())
+
+
+def _notes(path: Path) -> dict[str, str]:
     try:
-        with safe_open(path, framework="pt") as file:
-            return "spnas" in (file.metadata() or {})
-    except SafetensorError:
-        return False
+        with safe_open(path / WEIGHTS if path.is_dir() else path, framework="pt") as file:
+            return file.metadata() or {}
+    except (SafetensorError, FileNotFoundError):
+        return {}

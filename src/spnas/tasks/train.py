@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 from torch import nn
@@ -21,6 +21,7 @@ from spnas.data.transforms import MILD
 from spnas.errors import USER_FAULTS, UsageError
 from spnas.evaluate.detect import detect
 from spnas.evaluate.metrics.coco import NAMES, score
+from spnas.nets.backbone import Backbone
 from spnas.runs.files import write_atomic
 from spnas.runs.folder import RunFolder
 from spnas.talk import Part, Talk, duration
@@ -34,6 +35,7 @@ from spnas.train.loop import Diverged, TrainKey
 from spnas.train.loop import train as train_detector
 from spnas.train.options import OPTIONS, TrainOptions, options_of
 from spnas.train.ranks import Ranks, gathered, tell
+from spnas.train.settings import TrainSettings
 from spnas.train.weights import ModelConfig, load_model, write_bundle
 from spnas.train.why import NOTHING, why_nothing
 
@@ -132,6 +134,7 @@ def _train(folder: RunFolder, run: TrainRun, data: DataSet, options: TrainOption
     recipe, settings = run.recipe, run.recipe.train_settings
     detector, config, source = begin(_config(run, data), run.start, seed=run.seed)
     talk.say(f"starts from {source}")
+    _refuse_still_blocks(cast(Backbone, detector.backbone), settings)
     if run.start is None and (settings.norm == "frozen" or settings.frozen_stages >= 0):
         talk.say("note: what is frozen stays as fresh as it is; freeze what --from brings")
     detector.to(recipe.device)
@@ -222,6 +225,16 @@ def _metrics(detector: nn.Module, *, pictures: Pictures) -> dict[str, float]:
     scores = score(pictures.annotations, detect(detector, eval_batches(pictures, batch_size=EVAL_BATCH)))
     metrics = {name: value for name, value in scores.values.items() if value == value}
     return metrics | {f"ap of {name}": value for name, value in scores.per_class.items() if value == value}
+
+
+def _refuse_still_blocks(backbone: Backbone, settings: TrainSettings) -> None:
+    """Refuse blocks that began as the identity, for want of weights, and could never be anything else."""
+    still = [b for b in backbone.blocks() if not cast(nn.Module, b.last_norm).weight.any()]  # type: ignore[operator]
+    if settings.norm == "frozen" and still:
+        raise UsageError(
+            f"--norm frozen: {len(still)} of {backbone.arch.block_count} blocks begin as the identity, since --from "
+            "has no weights for them, and with frozen norms they would stay so; give --norm batch, or sync"
+        )
 
 
 def _judged_at(run: TrainRun, epoch_steps: float) -> frozenset[int]:

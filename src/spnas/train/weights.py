@@ -23,6 +23,7 @@ from spnas.shelf import take
 from spnas.train.described import WEIGHTS, finish_bundle, read_described, refuse_other_tensors, weights_of
 
 SCHEMA = 1
+NOTE = "spnas"
 
 
 class ModelConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -61,7 +62,7 @@ def build(config: ModelConfig, *, seed: int) -> nn.Module:
 def save_model(path: Path, detector: nn.Module, config: ModelConfig) -> str:
     """Write one self-describing file and return its SHA-256."""
     tensors = {name: value.detach().cpu().contiguous() for name, value in detector.state_dict().items()}
-    write_atomic(path, save(tensors, {"spnas": msgspec.json.encode(config).decode()}))
+    write_atomic(path, save(tensors, {NOTE: msgspec.json.encode(config).decode()}))
     return sha256(path)
 
 
@@ -80,7 +81,7 @@ def load_model(path: Path, *, digest: str | None = None) -> tuple[nn.Module, Mod
         path, digest = weights_of(path, what="model"), None
     if not path.is_file():
         raise UsageError(f"{path}: no such model; give a folder with config.json, or a .safetensors file of ours")
-    config, tensors = read_described(path, "spnas", ModelConfig, schema=SCHEMA, digest=digest, what="detector")
+    config, tensors = read_described(path, NOTE, ModelConfig, schema=SCHEMA, digest=digest, what="detector")
     detector = build(config, seed=0)
     refuse_other_tensors(path, detector.state_dict(), tensors)
     detector.load_state_dict(tensors)
