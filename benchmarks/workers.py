@@ -23,7 +23,7 @@ from spnas.errors import USER_FAULTS
 from spnas.runs.folder import RunFolder
 
 COMMAND = [sys.executable, "-c", "from spnas.cli import main; main()", "search"]
-SEARCH = ["--candidates", "16", "--steps", "480"]
+SEARCH = ["--candidates", "40", "--steps", "480"]
 SECONDS_BETWEEN_LOOKS = 0.2
 
 
@@ -48,24 +48,35 @@ def count(folder: Path) -> int:
         return 0
 
 
+def state_of(folder: Path) -> tuple[int, int] | None:
+    """Return what changes whenever something is written to a ledger, None while there is none."""
+    try:
+        status = RunFolder(folder).ledger.stat()
+    except FileNotFoundError:
+        return None
+    return status.st_mtime_ns, status.st_size
+
+
 def search(words: list[str], workers: int) -> Run:
     """Run the serial phase of a search, and look at its ledger meanwhile."""
     with tempfile.TemporaryDirectory() as place:
         out = Path(place) / "run"
         command = [*COMMAND, *words, "--phases", "serial", "--workers", str(workers), "--out", str(out), "--quiet"]
-        seen, at = 0, [0.0]  # when each outcome was there
+        seen, changed, at = 0, None, list[float]()  # when each outcome was there
         with subprocess.Popen([*command, "--json"], stdout=subprocess.DEVNULL) as process:
             while process.poll() is None:
                 time.sleep(SECONDS_BETWEEN_LOOKS)
-                now, there = time.monotonic(), count(out)
-                at += [now] * (there - seen)
-                seen = max(seen, there)
+                now, state = time.monotonic(), state_of(out)
+                if state != changed:  # looking takes time that the workers need
+                    changed, there = state, count(out)
+                    at += [now] * (there - seen)
+                    seen = max(seen, there)
             if process.returncode:
                 raise SystemExit(f"spnas search ended with {process.returncode}")
         missed = count(out) - seen
         if missed or seen < 2:
             raise SystemExit(f"{missed} outcomes of {seen + missed} were not seen to come; give more --candidates")
-    return Run(seen - 1, at[-1] - at[1])
+    return Run(seen - 1, at[-1] - at[0])
 
 
 def main() -> None:

@@ -368,3 +368,24 @@ def test_work_that_cannot_be_found_by_name_is_refused_at_once(make_work: MakeWor
         shelf.take(executors, "process").open(lambda folder: make_work(folder), "f", workers=1)
     with pytest.raises(ValueError, match="0 workers; at least 1"):
         shelf.take(executors, "process").open(make_work, "f", workers=0)
+
+
+def children() -> set[str]:
+    return {pid for task in Path("/proc/self/task").iterdir() for pid in (task / "children").read_text().split()}
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="no list of children here")
+def test_one_spare_child_is_started_in_advance_and_no_more_than_there_are_slots(
+    make_work: MakeWork, tmp_path: Path
+) -> None:
+    """While the root trains alone, the next worker gets ready."""
+    before = children()
+    with opened("process", make_work, workers=2) as executor:
+        assert children() == before
+        first = ask(executor, json.dumps(["sleep", 1.0, str(tmp_path / "begun")]))
+        written(tmp_path / "begun")
+        assert len(children() - before) == 2
+        assert not first.done()
+        answers = [ask(executor, '["pid"]') for _ in range(6)]
+        assert len({answer.result(30) for answer in answers}) <= 2
+        assert len(children() - before) == 2

@@ -26,6 +26,8 @@ def main(arguments: Sequence[str]) -> None:
     os.register_at_fork(after_in_child=connection.close)
     threading.Thread(target=_die_with, args=(int(parent),), daemon=True).start()
     work: Work | None = None
+    with contextlib.suppress(Exception, SystemExit):  # what fails is done, and told, again with the first job
+        work = getattr(importlib.import_module(module), name)(folder)
     with contextlib.suppress(EOFError, OSError):
         while True:
             job = connection.recv_bytes()

@@ -1,7 +1,9 @@
 """Every worker is a child process of its own that lives on from job to job.
 
-A job that brings its process down (out of memory, a fault in native code, a hang) is one failed job: the slot
-starts a fresh child. Jobs and results go through a pipe as bytes; nothing is pickled.
+A spare child is started in advance, as long as there are slots: importing and opening the data take seconds, during
+which the root trains anyway. A job that brings its process down (out of memory, a fault in native
+code, a hang) is one failed job: the slot starts a fresh child. Jobs and results go through a pipe as bytes; nothing is
+pickled.
 """
 
 import contextlib
@@ -24,6 +26,7 @@ from spnas.runs.executors import Executor, MakeWork, WorkerDied, WorkFailed, nam
 
 _SECONDS_BETWEEN_LOOKS = 0.1
 _SECONDS_TO_BE_KILLED = 2.0
+SPARE = "spare"  # what tells an idle slot to start its child
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 # Tensors come and go at every step: glibc is to keep their memory, not to give it back and fault it in again.
 _KEEP_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(1 << 32), "MALLOC_TRIM_THRESHOLD_": str(1 << 33)}
@@ -48,7 +51,7 @@ def open(
     gpus_per_worker: float | None = None,
     address: str | None = None,
 ) -> Executor:
-    """Open `workers` slots, each of which starts its child with its first job; `address` has no meaning here.
+    """Open `workers` slots, whose children are started as they are needed; `address` has no meaning here.
 
     seconds_limit: a job that takes longer is ended, together with its child.
     mib_limit: likewise when the child and what it started hold more memory, looked at ten times a second.
@@ -115,7 +118,8 @@ class _Slots:
         mib_limit: float | None,
     ) -> None:
         self._arguments, self._seconds_limit, self._mib_limit = arguments, seconds_limit, mib_limit
-        self._jobs: queue.SimpleQueue[tuple[bytes, Future[bytes]] | None] = queue.SimpleQueue()
+        self._jobs: queue.SimpleQueue[tuple[bytes, Future[bytes]] | str | None] = queue.SimpleQueue()
+        self._flying, self._begun = 0, 0  # jobs that are not done; slots that have a child, or are told to start one
         self._closed, self._closing, self._kill = False, threading.Lock(), threading.Event()
         self._threads = [
             threading.Thread(target=self._serve, args=(environment,), name=f"slot-{i}", daemon=True)
@@ -130,7 +134,17 @@ class _Slots:
             if self._closed:
                 raise RuntimeError("the executor is closed")
             self._jobs.put((job, future))
+            self._flying += 1
+            self._begun = max(self._begun, min(self._flying, len(self._threads)))
+            if self._begun < min(self._flying + 1, len(self._threads)):
+                self._begun += 1
+                self._jobs.put(SPARE)
+        future.add_done_callback(self._landed)
         return future
+
+    def _landed(self, _future: Future[bytes]) -> None:
+        with self._closing:
+            self._flying -= 1
 
     def close(self, *, kill: bool = False) -> None:
         if kill:
@@ -145,6 +159,10 @@ class _Slots:
     def _serve(self, environment: dict[str, str]) -> None:
         child: _Child | None = None
         while (item := self._jobs.get()) is not None:
+            if isinstance(item, str):  # a job that comes later says why no child can be started
+                with contextlib.suppress(WorkerDied):
+                    child = child or _Child(self._arguments, environment)
+                continue
             job, future = item
             if self._kill.is_set():
                 future.cancel()
