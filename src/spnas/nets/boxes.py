@@ -137,7 +137,9 @@ def suppress(boxes: Tensor, scores: Tensor, threshold: float) -> Tensor:
     """Greedy NMS within rows: (R, K, 4) and (R, K) -> kept (R, K) bool; what has a score of -inf is dropped."""
     real = scores > -math.inf
     kept = torch.zeros_like(real)
-    for row in real.any(1).nonzero()[:, 0].tolist():  # most classes are in few pictures
+    # most classes are in few pictures; a traced network must not hang on which
+    rows = range(len(scores)) if torch.compiler.is_compiling() else real.any(1).nonzero()[:, 0].tolist()
+    for row in rows:
         kept[row, nms(boxes[row], scores[row], threshold)] = True
     return kept & real
 
