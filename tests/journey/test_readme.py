@@ -1,5 +1,7 @@
 """What the README says, done: its main job as it stands there, and every command it names."""
 
+import ast
+import inspect
 import json
 import re
 import shlex
@@ -8,6 +10,9 @@ from pathlib import Path
 import pytest
 from tests.browser import CHROMIUM, visit
 from tests.journey.test_cli import spnas
+
+import spnas as spnas_itself
+from spnas import tasks
 
 README = (Path(__file__).parents[2] / "README.md").read_text()
 COMMANDS = sorted(set(re.findall(r"(?:uv run |`)(spnas [^`\n]+)", README)))
@@ -28,6 +33,18 @@ def test_every_command_of_the_readme_is_understood(command: str, tmp_path: Path)
     assert shown.returncode == 0, shown.stderr
     for option in (word for word in words if word.startswith("--")):
         assert option in shown.stdout
+
+
+def test_the_python_of_the_readme_calls_what_there_is_as_it_can_be_called() -> None:
+    """Every call of ours in it, by name, bound to the signature that it meets."""
+    calls = 0
+    for block in re.findall(r"```python\n(.*?)```", README, re.DOTALL):
+        for node in ast.walk(ast.parse(block)):
+            if isinstance(node, ast.Call) and (name := ast.unparse(node.func)).split(".")[0] in ("spnas", "tasks"):
+                called = eval(name, {"spnas": spnas_itself, "tasks": tasks})  # our own README
+                inspect.signature(called).bind(*node.args, **{str(k.arg): k.value for k in node.keywords})
+                calls += 1
+    assert calls >= 4
 
 
 def test_the_main_job_of_the_readme(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from spnas.cli.options import BatchSize, Json, Out, Quiet, Seed, print_result, talk
+from spnas.cli.options import BatchSize, Json, Quiet, Seed, print_result, talk
 from spnas.data.choice import DataChoice
 
 classify = typer.Typer(
@@ -42,7 +42,9 @@ def train(
     weights_from: Annotated[
         Path | None, typer.Option("--from", help="A detector of ours to start from; its stem may be another one.")
     ] = None,
-    out: Out = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Folder of the run; runs/classify-DATA-ID if not given.")
+    ] = None,
     steps: Annotated[int | None, typer.Option("--steps", min=1, help="30 epochs if not given.")] = None,
     image_size: Annotated[
         int | None, typer.Option("--image-size", help="Side of the network's input, a square, in pixels.")

@@ -10,7 +10,7 @@ from spnas.data.choice import DataChoice
 
 
 def export(
-    source: Annotated[str, typer.Argument(help="A model's folder or file; for a backbone, or an architecture.")],
+    source: Annotated[str, typer.Argument(help="A model's folder or file; with --to backbone also an architecture.")],
     out: Annotated[Path, typer.Option("--out", help="File that ends in .onnx, or a folder for the other forms.")],
     data: DataChoice,
     to: Annotated[

@@ -14,10 +14,10 @@ from spnas.data.choice import DataChoice
 from spnas.errors import escape
 from spnas.talk import Talk
 
-Out = Annotated[Path | None, typer.Option("--out", help="Folder of the study; runs/NAME if not given.")]
 ImageSize = Annotated[int | None, typer.Option("--image-size", help="Longer side of the network's input, in pixels.")]
 RecipeName = Annotated[
-    str | None, typer.Option("--recipe", help="small (CPUs, small pictures) or standard (800x1333).")
+    str | None,
+    typer.Option("--recipe", help="small (CPUs, small pictures) or standard (800x1333; the default with a GPU)."),
 ]
 BatchSize = Annotated[int | None, typer.Option("--batch-size", min=1, help="Pictures a step.")]
 Seed = Annotated[int, typer.Option("--seed", help="Everything random hangs on it.")]
@@ -26,7 +26,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Say nothing on stderr but errors.")]
 
 GENERATED = "Folder or annotation file; generated shapes if not given."
-_Argument = Annotated[Path | None, typer.Argument(metavar="[DATA]", help="Folder or annotation file.")]
+_Argument = Annotated[Path | None, typer.Argument(metavar="[DATA]", help=GENERATED)]
 _READING = {
     "format": (Annotated[str | None, typer.Option("--format", help="Data format; recognised if not given.")], None),
     "train": (Annotated[str | None, typer.Option("--train", help="Name of the split to learn from.")], None),
@@ -43,7 +43,7 @@ _READING = {
         None,
     ),
     "allow_overlap": (
-        Annotated[bool, typer.Option("--allow-overlap", help="Let train and val share some.")],
+        Annotated[bool, typer.Option("--allow-overlap", help="Let train and val share pictures.")],
         False,
     ),
 }

@@ -11,7 +11,12 @@ from spnas.errors import UsageError
 
 
 def predict(
-    model: Annotated[Path, typer.Option("--model", help="Folder of a study or of its best, or an ONNX file of ours.")],
+    model: Annotated[
+        Path,
+        typer.Option(
+            "--model", help="Folder of a study or training, or of its best, or a .safetensors or ONNX file of ours."
+        ),
+    ],
     data: DataChoice,
     images: Annotated[
         list[Path] | None, typer.Argument(help="Picture files, or folders of them; else the val pictures of --data.")

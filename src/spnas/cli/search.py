@@ -5,16 +5,22 @@ from typing import Annotated
 
 import typer
 
-from spnas.cli.options import BatchSize, Detector, ImageSize, Json, Out, Quiet, RecipeName, Seed, print_result, talk
+from spnas.cli.options import BatchSize, Detector, ImageSize, Json, Quiet, RecipeName, Seed, print_result, talk
 from spnas.data.choice import DataChoice
 from spnas.errors import EXIT_BUDGET
 
-Hours = Annotated[float | None, typer.Option("--hours", min=0, help="How long the whole may take.")]
+Hours = Annotated[float | None, typer.Option("--hours", min=0, help="How long all may take; 1 without --steps.")]
 Budget = Annotated[
-    str | None, typer.Option("--budget", help="6GMAC, 2.5Mparams, 12ms or 300MiB for a picture at the input size.")
+    str | None,
+    typer.Option(
+        "--budget",
+        help="6GMAC, 2.5Mparams, 12ms or 300MiB for a picture at the input size; twice the root's GMACs if not given.",
+    ),
 ]
 Steps = Annotated[int | None, typer.Option("--steps", min=1, help="Steps of a full training; by --hours if not given.")]
-Workers = Annotated[int | None, typer.Option("--workers", min=1, help="Trainings at once; one per core by default.")]
+Workers = Annotated[
+    int | None, typer.Option("--workers", min=1, help="Trainings at once; if not given, 1 with a GPU, else one a core.")
+]
 
 
 def search(
@@ -49,7 +55,10 @@ def search(
     ] = None,
     reignite_data: Annotated[
         Path | None,
-        typer.Option("--reignite-data", help="Image folder to re-ignite on, not crops of objects."),
+        typer.Option(
+            "--reignite-data",
+            help="Folder with a folder per class to re-ignite on; crops of your own objects if not given.",
+        ),
     ] = None,
     reignite_steps: Annotated[
         int | None, typer.Option("--reignite-steps", min=1, help="Steps of a re-ignition.")
@@ -57,7 +66,7 @@ def search(
     stuck: Annotated[
         int | None, typer.Option("--stuck", min=1, help="Re-ignite after so many candidates without growth.")
     ] = None,
-    out: Out = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Folder of the study; runs/DATA if not given.")] = None,
     image_size: ImageSize = None,
     recipe: RecipeName = None,
     detector: Detector = "faster_rcnn",
@@ -72,11 +81,18 @@ def search(
         str | None, typer.Option("--ray-address", help="A running Ray; one of this machine's own if not given.")
     ] = None,
     gpus_per_worker: Annotated[
-        float | None, typer.Option("--gpus-per-worker", min=0, help="1, 2, ... or a share such as 0.5.")
+        float | None,
+        typer.Option(
+            "--gpus-per-worker",
+            min=0,
+            help="GPUs of each worker: 1, 2, ... or a share such as 0.5; give --workers too.",
+        ),
     ] = None,
-    memory_limit: Annotated[int | None, typer.Option("--memory-limit", min=1, help="MiB of memory a worker.")] = None,
+    memory_limit: Annotated[
+        int | None, typer.Option("--memory-limit", min=1, help="MiB that a training may hold; beyond, it is ended.")
+    ] = None,
     time_limit: Annotated[
-        float | None, typer.Option("--time-limit", min=1, help="Seconds that a single training may take.")
+        float | None, typer.Option("--time-limit", min=1, help="Seconds that a training may take; beyond, it is ended.")
     ] = None,
     json: Json = False,
     quiet: Quiet = False,

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from spnas.cli.options import Json, Out, Quiet, print_result, talk
+from spnas.cli.options import Json, Quiet, print_result, talk
 from spnas.data.choice import DataChoice
 from spnas.train.options import OPTIONS, Option, options_of
 from spnas.train.options_file import read_options
@@ -21,7 +21,7 @@ def _offered(option: Option) -> inspect.Parameter:
     kind = option.kind if option.kind in _PLAIN else str
     name = option.name.replace("_", "-")
     flags = f"--{name}/--no-{name}" if kind is bool else f"--{name}"
-    default = f" [{option.default}]" if option.default and kind is not bool else ""
+    default = f" (default: {option.default})" if option.default and kind is not bool else ""
     said = typer.Option(flags, help=f"{option.meta.description}{default}", show_default=False)
     return inspect.Parameter(
         option.field, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind | None, said]
@@ -47,9 +47,11 @@ def train(
     arch: Annotated[str, typer.Argument(help="A published name, a notation or a code; see 'spnas list archs'.")],
     data: DataChoice,
     given: dict[str, Any],
-    out: Out = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Folder of the run; runs/train-DATA-ID if not given.")
+    ] = None,
     config: Annotated[
-        Path | None, typer.Option("--config", help="YAML file of options; what the command line says goes before it.")
+        Path | None, typer.Option("--config", help="YAML file of options; what the command line says wins.")
     ] = None,
     json: Json = False,
     quiet: Quiet = False,

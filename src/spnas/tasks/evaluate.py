@@ -25,7 +25,7 @@ from spnas.shelf import take
 from spnas.talk import Part, Talk
 from spnas.tasks.overwrite import refuse_other_file
 from spnas.tasks.source import open_for, refuse_other_classes
-from spnas.train.weights import load_model
+from spnas.tasks.start import load_detector
 
 BATCH = 16
 
@@ -88,7 +88,7 @@ def _check(scorers: dict[str, Metric], judged: Annotations) -> None:
 
 def _look(model: Path, choice: DataChoice, scorers: dict[str, Metric], *, talk: Talk) -> tuple[Annotations, Found]:
     """Let a model look at the pictures of val, after all that could be in the way of judging it."""
-    detector, config = load_model(model)
+    detector, config = load_detector(model)
     judged = open_for(choice, talk).val
     refuse_other_classes(judged, config.classes, model)
     _check(scorers, judged)

@@ -20,7 +20,8 @@ from spnas.nets.foreign import load_foreign
 from spnas.rng import torch_seed
 from spnas.shelf import nearest
 from spnas.talk import Talk
-from spnas.tasks.export_onnx import OnnxResult, describe_onnx, export_onnx, load_detector
+from spnas.tasks.export_onnx import OnnxResult, describe_onnx, export_onnx
+from spnas.tasks.start import load_detector
 
 
 class ExportResult(msgspec.Struct, frozen=True, kw_only=True):

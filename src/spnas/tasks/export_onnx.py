@@ -25,10 +25,10 @@ from spnas.export.gate import Drift, Feed, ask_again, drift, refuse_drift, torch
 from spnas.export.graph import graph_of, in_int8
 from spnas.export.session import OnnxNetwork, Rows, open_bytes
 from spnas.runs.files import sha256, write_atomic
-from spnas.runs.folder import RunFolder
 from spnas.talk import Part, Talk
 from spnas.tasks.source import open_for, refuse_other_classes
-from spnas.train.weights import ModelConfig, load_model
+from spnas.tasks.start import load_detector
+from spnas.train.weights import ModelConfig
 
 STRIDE = 32  # heights and widths of an input are multiples of it
 BATCH = 4
@@ -121,13 +121,6 @@ def export_onnx(
         milliseconds_torch=1e3 * judged.seconds[0],
         milliseconds_onnx=1e3 * judged.seconds[1],
     )
-
-
-def load_detector(source: Path) -> tuple[nn.Module, ModelConfig]:
-    """Load a model, or the best one of a study. Raises: UsageError, IntegrityError."""
-    if (source / "study.json").is_file():
-        source = RunFolder(source).best
-    return load_model(source)
 
 
 def frame_of(resize: Resize, data: DataSet | None) -> tuple[int, int]:

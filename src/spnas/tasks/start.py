@@ -16,6 +16,7 @@ from spnas.models import warm_start
 from spnas.nets.backbone import Backbone
 from spnas.nets.foreign import load_foreign
 from spnas.runs.files import sha256
+from spnas.runs.folder import RunFolder
 from spnas.train.described import WEIGHTS
 from spnas.train.weights import NOTE as DETECTOR_NOTE
 from spnas.train.weights import ModelConfig, build, load_model
@@ -77,6 +78,13 @@ def begin(
     young = build(alike, seed=seed)
     cast(Backbone, young.backbone).load_state_dict(source.state_dict())
     return young, alike, f"the backbone of {path}"
+
+
+def load_detector(source: Path) -> tuple[nn.Module, ModelConfig]:
+    """Load a model, or the best one of a study. Raises: UsageError, IntegrityError."""
+    if (source / "study.json").is_file():
+        source = RunFolder(source).best
+    return load_model(source)
 
 
 def is_detector(path: Path) -> bool:

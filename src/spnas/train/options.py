@@ -41,7 +41,9 @@ class TrainOptions(msgspec.Struct, frozen=True, kw_only=True):
     ) = None
     warmup: Annotated[int, Meta(ge=0, description="Steps of warm-up, at most a tenth of all.")] | None = None
     clip: Annotated[float, Meta(gt=0, description="Largest norm of all gradients.")] | None = None
-    average: Annotated[float, Meta(ge=0, lt=1, description="Decay of the moving average of weights.")] | None = None
+    average: (
+        Annotated[float, Meta(ge=0, lt=1, description="Decay of the moving average of weights; 0 for none.")] | None
+    ) = None
     augment: Annotated[bool, Meta(description="Change pictures at random.")] | None = None
     norm: Annotated[Norm, Meta(description="BN: batch, frozen, or sync between GPUs.")] | None = None
     layer_decay: (
@@ -55,9 +57,16 @@ class TrainOptions(msgspec.Struct, frozen=True, kw_only=True):
         Annotated[tuple[int, ...], Meta(description="Side lengths of which each step draws one, as 640,720,800.")]
         | None
     ) = None
-    evaluate_epochs: Annotated[int, Meta(ge=0, description="Epochs between evaluations; 0: at the end.")] | None = None
-    best_by: Annotated[str, Meta(description="Keep the weights best by this metric, as ap or ap50.")] | None = None
-    patience: Annotated[int, Meta(ge=0, description="Evaluations without gain before the end.")] | None = None
+    evaluate_epochs: (
+        Annotated[int, Meta(ge=0, description="Epochs between evaluations; 0: at the end only.")] | None
+    ) = None
+    best_by: (
+        Annotated[str, Meta(description="Keep the weights best by this metric, as ap or ap50; needs evaluate_epochs.")]
+        | None
+    ) = None
+    patience: (
+        Annotated[int, Meta(ge=0, description="Evaluations without gain before the end; needs evaluate_epochs.")] | None
+    ) = None
     start: Annotated[str, Meta(description="Model, or file of weights, to start from.")] | None = msgspec.field(
         default=None, name="from"
     )
