@@ -16,7 +16,7 @@ from spnas.arch.move import origins
 from spnas.data.batches import Pictures, Resize, eval_batches, train_batch
 from spnas.data.records import Annotations
 from spnas.data.transforms import MILD
-from spnas.evaluate.detect import detect
+from spnas.evaluate.detect import Found, detect
 from spnas.evaluate.metrics import ecp
 from spnas.evaluate.metrics.coco import score
 from spnas.morph import inherit, kept_projections
@@ -151,13 +151,19 @@ def measure(detector: nn.Module, judged: Pictures, metric: str = "ap") -> dict[s
     """Return COCO's numbers and APs of classes, and `metric` if it is none of these; what is not a number is left
     out."""
     found = detect(detector, eval_batches(judged, batch_size=EVAL_BATCH))
-    scores = score(judged.annotations, found)
+    values = numbers_of(judged.annotations, found, metric)
+    if metric == "loss" and math.isfinite(loss := _loss(detector, judged)):
+        values["loss"] = loss
+    return values
+
+
+def numbers_of(judged: Annotations, found: Found, metric: str) -> dict[str, float]:
+    """Return what `measure` does, of detections alone."""
+    scores = score(judged, found)
     values = scores.values | {f"ap of {name}": value for name, value in scores.per_class.items()}
     if metric == "lamr":
-        rates = ecp.score(judged.annotations, found)
+        rates = ecp.score(judged, found)
         values["lamr"] = rates.values[rates.main]
-    elif metric == "loss":
-        values["loss"] = _loss(detector, judged)
     return {name: value for name, value in values.items() if math.isfinite(value)}
 
 

@@ -10,7 +10,7 @@ import torch
 from spnas.arch import Arch, parse
 from spnas.arch.published import arch_of
 from spnas.arch.space import around, why_not
-from spnas.assess import Recipe, input_size
+from spnas.assess import Recipe
 from spnas.data.batches import Resize
 from spnas.data.choice import DataChoice
 from spnas.data.crops import object_crops
@@ -185,6 +185,8 @@ def search_settings(
     memory = (budget is not None and budget.mib is not None) or against == "mib"
     cost_of: CostOf = partial(spend, size=size, milliseconds=time, memory=memory)
     arch = arch_of(root) if root else default_root(recipe_name, size, budget, cost_of)
+    if arch.copies and budget is not None and budget.milliseconds is not None:
+        raise UsageError(f"--root {root}: a budget in milliseconds is for nets without copies; bound GMACs")
     spent = cost_of(arch)
     if budget is None:
         budget = Budget(gmacs=BUDGET_OVER_ROOT * spent.gmacs)
@@ -224,7 +226,8 @@ def check_phases(
 ) -> tuple[str, ...]:
     """Return phases in the order in which they run, the usual ones for None.
 
-    Raises: UsageError for an unknown one, and where copies would have to be timed: a latency table does not know them.
+    Raises: UsageError for an unknown one, and where copies or another stem would have to be timed, as no latency table
+    can.
     """
     released = rules_of(preset).released
     timed = budget is not None and budget.milliseconds is not None
@@ -236,6 +239,13 @@ def check_phases(
         return RELEASED_PHASES if released else tuple(n for n in USUAL_PHASES if n != "parallel" or not timed)
     if timed and "parallel" in names:
         raise UsageError("--phases parallel: a budget in milliseconds is for serial nets; bound GMACs, or leave it out")
+    if timed and "reignite" in names:
+        raise UsageError(
+            "--phases reignite: it changes the stem, and a budget in milliseconds knows the root's only; bound GMACs, "
+            "or leave it out"
+        )
+    if released and "reignite" in names:
+        raise UsageError(f"--phases reignite: --preset {preset} never re-ignites; leave it out")
     for name in names:
         if name not in PHASES:
             raise UsageError(f"--phases {name!r}: {nearest(name, PHASES)}")
@@ -285,11 +295,6 @@ def rival_of(arch: Arch, size: tuple[int, int], width: int, time: Callable[[Arch
         return equal_cost_resnet(arch.block, target, size, width, arch.stem)
 
     return scaled(gmacs) if time is None else matched(time(arch), scaled=scaled, measure=time, start=gmacs)
-
-
-def size_of(annotations: Annotations, resize: Resize) -> tuple[int, int]:
-    """Return the height and width at which costs of a study are counted."""
-    return input_size(annotations, resize)
 
 
 def data_name(choice: DataChoice) -> str:

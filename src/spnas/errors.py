@@ -43,8 +43,16 @@ class IntegrityError(Exception):
     exit_code = 5
 
 
-USER_FAULTS = (DataError, UsageError, StudyInUseError, ResourceError, IntegrityError)
-EXIT_BUDGET = 6  # the budget ended the study before its plan was done; partial results are there
+EXIT_BUDGET = 6  # the hours ended the study before its plan was done; partial results are there
+
+
+class OutOfTimeError(Exception):
+    """The hours were used up before there was anything to show; what was done is kept."""
+
+    exit_code = EXIT_BUDGET
+
+
+USER_FAULTS = (DataError, UsageError, StudyInUseError, ResourceError, IntegrityError, OutOfTimeError)
 EXIT_INTERRUPTED = 130
 EXIT_TERMINATED = 143
 

@@ -96,11 +96,11 @@ def _measure(arch: Arch, recipe: Recipe, pictures: Pictures) -> float:
         batch = train_batch(pictures, batch_size=settings.batch_size, step=step, seed=0)
         rng = torch.Generator().manual_seed(torch_seed(0, "pace", 0, 0, step))
         terms = step_loss(detector, batch, rng, settings.precision)
-        loss = float(torch.stack(list(terms.values())).sum().detach())
-        torch.autograd.backward(torch.stack(list(terms.values())).sum())
+        loss = torch.stack(list(terms.values())).sum()
+        loss.item()  # as a training does, which waits for it
+        torch.autograd.backward(loss)
         optimizer.step()
         optimizer.zero_grad()
-        assert loss == loss
     times = sorted(b - a for a, b in pairwise(marks[WARM_UP:]))
     return times[len(times) // 4]  # low in the order: what else the machine is doing comes and goes
 
@@ -118,6 +118,8 @@ def plan_for(
     copies_share: float = 0.0,
     rules: Rules = Rules(),  # noqa: B008  # frozen
     crowded: float | None = None,
+    candidates: int | None = None,
+    copies: int | None = None,
 ) -> Plan:
     """Return the plan that fits into `hours`: steps first, up to about 48 epochs a full training, then candidates.
 
@@ -126,6 +128,7 @@ def plan_for(
 
     copies_share: children of the parallel phase, if there is one, per child of the serial phase.
     crowded: a step beside as many others as there are workers here, in units of one alone, where it was measured.
+    candidates, copies: of the serial and of the parallel phase, where they were asked for; then only steps are chosen.
 
     Raises: UsageError when not even the smallest plan fits.
     """
@@ -147,7 +150,7 @@ def plan_for(
         parallel = "parallel" in phases
         full = msgspec.structs.replace(
             plan,
-            copies=math.ceil(copies_share * plan.candidates) if parallel else 0,
+            copies=(copies or math.ceil(copies_share * plan.candidates)) if parallel else 0,
             finalists=plan.finalists + 2 * parallel,
             ignite_steps=round(IGNITE_SHARE * plan.root_steps),
         )
@@ -155,14 +158,15 @@ def plan_for(
         ends = lay_out(trainings, seconds=lambda t, alone: tempo.seconds(t, alone=alone), workers=workers, lag=lag)
         return START_SECONDS + ends[-1]
 
+    ladder = [candidates] if candidates else [n for n in _ladder() if n >= fewest]
     best: Plan | None = None
     for steps in STEPS:
-        fitting = [n for n in _ladder() if n >= fewest and seconds(_plan(n, steps, seeds)) <= hours * 3600 * USABLE]
+        fitting = [n for n in ladder if seconds(_plan(n, steps, seeds)) <= hours * 3600 * USABLE]
         if not fitting or (best is not None and steps > longest):
             break
         best = _plan(max(fitting), steps, seeds)
     if best is None:
-        least = seconds(_plan(min(n for n in _ladder() if n >= fewest), STEPS[0], seeds)) / (3600 * USABLE)
+        least = seconds(_plan(min(ladder), STEPS[0], seeds)) / (3600 * USABLE)
         raise UsageError(f"--hours is too short: the smallest search takes about {least:.2g} hours on this machine")
     return best
 

@@ -119,7 +119,7 @@ class Study:
 
     def job(self, candidate: Candidate) -> bytes:
         """Return what a worker is told about `candidate`."""
-        weights = self.start if candidate.role == "root" else None
+        weights = self.start if candidate.role in ("root", "reignite") else None
         if candidate.parent is not None:
             parent = self.outcomes[candidate.parent]
             weights = FileRef(parent.weights, parent.sha256) if parent.weights and parent.sha256 else None
@@ -160,8 +160,9 @@ def run_phase(
     waits: bool = True,
     out_of_time: Callable[[], bool] = lambda: False,
     watch: Callable[[list[Candidate]], None] = lambda _running: None,
-) -> None:
-    """Run one phase to its end: until `propose` returns None although all outcomes count, or no time is left.
+) -> bool:
+    """Run one phase to its end: until `propose` returns None although all outcomes count, or no time is left; say
+    whether it was time that ended it.
 
     waits: whether proposals hang on outcomes, so that they wait for them as the lag says.
     watch: told twice a second what is being worked on.
@@ -192,7 +193,7 @@ def run_phase(
             while not stop and len(running) + len(fresh) < workers:
                 candidate = unfinished.popleft() if unfinished else None
                 if candidate is None and not over:
-                    late = (study.ready() or not waits) and out_of_time()
+                    late = (study.ready() or not waits) and out_of_time() and _more(study, propose)
                     candidate, over = (None, True) if late else _next(study, propose, waits)
                 if candidate is None:
                     break
@@ -203,12 +204,17 @@ def run_phase(
             running[executor.submit(study.job(candidate))] = candidate
         if not running:
             if late or not study.drain():
-                return
+                return late
             over, done = False, set()
             continue
         done, _ = wait(running, timeout=SECONDS_BETWEEN_LOOKS, return_when=FIRST_COMPLETED)
         study.heartbeat()
         watch([candidate for future, candidate in running.items() if future not in done])
+
+
+def _more(study: Study, propose: Propose) -> bool:
+    """Whether there is another candidate to propose from what counts by now."""
+    return propose(len(study.candidates), study.archive) is not None
 
 
 def _next(study: Study, propose: Propose, waits: bool) -> tuple[Candidate | None, bool]:

@@ -17,6 +17,7 @@ from spnas.data.open import open_choice
 from spnas.data.records import Annotations, DataSet
 from spnas.data.split import carve
 from spnas.data.squares import SquareSet, squares_of
+from spnas.errors import IntegrityError
 from spnas.nets.cost import cost
 from spnas.reignite import reignite
 from spnas.runs.executors import FileRef
@@ -41,6 +42,11 @@ def make_work(folder: str) -> Callable[[bytes], bytes]:
     settings = msgspec.json.decode(run.settings(), type=StudySettings)
     threads(1)
     data = open_choice(settings.data)
+    if data.fingerprint != settings.fingerprint:
+        raise IntegrityError(
+            f"{settings.data.path}: these data are not those that the study began with; restore them on every "
+            "machine that works for it"
+        )
     materials = materials_for(data, settings)
     squares = cache(partial(squares_for, materials.train.annotations, settings))
 

@@ -1,6 +1,7 @@
 """Children by free moves and by mended ones, on the made-up landscape."""
 
 from collections import Counter
+from collections.abc import Callable
 
 import pytest
 from tests.search.conftest import ROOT, cost
@@ -10,7 +11,7 @@ from spnas.arch.move import KINDS, SERIAL, apply_all, neighbours
 from spnas.arch.space import around, why_not
 from spnas.rng import rng
 from spnas.search.budget import Budget, Spent
-from spnas.search.draw import Draw, draw_free, draw_move, draw_repaired
+from spnas.search.draw import Drawn, draw_free, draw_move, draw_repaired
 from spnas.search.solver import moves_of
 
 SPACE = around(ROOT)
@@ -20,7 +21,9 @@ WIDE = Budget(gmacs=2 * cost(ROOT).gmacs)
 
 @pytest.mark.parametrize("make", [draw_free, draw_repaired])
 @pytest.mark.parametrize("budget", [FULL, WIDE], ids=["full", "wide"])
-def test_children_are_new_in_the_space_within_the_budget_and_what_their_moves_say(make: Draw, budget: Budget) -> None:
+def test_children_are_new_in_the_space_within_the_budget_and_what_their_moves_say(
+    make: Callable[..., Drawn | None], budget: Budget
+) -> None:
     known = {ROOT.id}
     for seed in range(60):
         drawn = make(ROOT, rng(seed, "test"), space=SPACE, budget=budget, cost=cost, known=known)
@@ -59,7 +62,7 @@ def test_free_children_take_one_to_as_many_moves_as_they_may() -> None:
 
 
 @pytest.mark.parametrize("make", [draw_free, draw_repaired])
-def test_nets_outside_of_the_space_are_never_priced(make: Draw) -> None:
+def test_nets_outside_of_the_space_are_never_priced(make: Callable[..., Drawn | None]) -> None:
     """A latency table knows no others."""
 
     def strict(arch: Arch) -> Spent:
@@ -74,7 +77,7 @@ def test_nets_outside_of_the_space_are_never_priced(make: Draw) -> None:
 
 
 @pytest.mark.parametrize("make", [draw_free, draw_repaired])
-def test_where_nothing_fits_nothing_is_drawn(make: Draw) -> None:
+def test_where_nothing_fits_nothing_is_drawn(make: Callable[..., Drawn | None]) -> None:
     tiny = Budget(gmacs=0.1 * cost(ROOT).gmacs)
     assert make(ROOT, rng(0, "test"), space=SPACE, budget=tiny, cost=cost, known=set()) is None
 

@@ -12,6 +12,7 @@ from spnas.search.settings import SearchSettings
 RIVAL = parse("basic: 18x2 / 36x2 / 72x2 / 144x2")
 COPIED = parse("basic: 16x2 / 32x2 / 64x2 / 128x2 + 0-0-0-1")
 AS_DEAR = parse("basic: 16x2 / 32x2 / 64x2 / 128x4")  # the blocks of the copied stage, one after the other
+DEARER = parse("basic: 16x2 / 32x2 / 64x2 / 128x6")
 SMALL, LARGE = parse("basic: 16x3 / 32x2 / 64x2 / 128x2"), parse("basic: 16x2 / 32x2 / 64x2 / 128x3")
 WITH_FINAL = make("plus", without=("controls",), phases=("serial", "parallel", "final"))
 
@@ -61,7 +62,9 @@ def test_a_finalist_that_is_over_the_budget_after_all_is_passed_over_for_the_nex
 
 def test_the_best_with_copies_stands_beside_the_best_serial_net_of_its_cost() -> None:
     archive = archive_of(("root", ROOT, 0.3), ("child", COPIED, 0.4), ("child", AS_DEAR, 0.5), ("child", SMALL, 0.35))
-    assert labels(archive) == [("found", 2), ("copies", 1), ("depth", 2)]
+    assert labels(archive) == [("found", 2), ("copies", 1)]  # what was found is that serial net: not trained twice
+    fitter = archive_of(("root", ROOT, 0.3), ("child", COPIED, 0.4), ("child", AS_DEAR, 0.45), ("child", DEARER, 0.5))
+    assert labels(fitter) == [("found", 3), ("copies", 1), ("depth", 2)]
     alone = archive_of(("root", ROOT, 0.3), ("child", COPIED, 0.6), ("child", SMALL, 0.5))
     assert labels(alone) == [("found", 1), ("depth", None)]  # none that was tried costs as much: one is made
 
@@ -100,12 +103,14 @@ def test_places_are_by_label_and_the_answer_is_the_best_with_copies_where_it_has
     depth, copies = Finalist(label="depth", arch=ROOT), Finalist(label="copies", arch=COPIED)
     assert Finalists(nets=(found, depth), rival=RIVAL).place("copies") == 0
     assert Finalists(nets=(plain, copies, depth), rival=RIVAL).place("copies") == 1
+    assert Finalists(nets=(plain, copies), rival=RIVAL).place("depth") == 0
     assert Finalists(nets=(plain,), rival=RIVAL).place("copies") is None
+    assert Finalists(nets=(plain,), rival=RIVAL).place("depth") is None
     assert Finalists(nets=(plain, copies, depth), rival=RIVAL).place("depth") == 2
 
 
 def test_finalists_and_rival_are_trained_alike_over_the_same_seeds(settings: SearchSettings) -> None:
-    archive = archive_of(("root", ROOT, 0.3), ("child", COPIED, 0.4), ("child", AS_DEAR, 0.5))
+    archive = archive_of(("root", ROOT, 0.3), ("child", COPIED, 0.4), ("child", AS_DEAR, 0.45), ("child", DEARER, 0.5))
     nets = choose(archive, WITH_FINAL, cost)
     archive.finalists = Finalists(nets=nets, rival=RIVAL)
     begin = len(archive.candidates)

@@ -21,7 +21,7 @@ from spnas.errors import IntegrityError, UsageError
 from spnas.runs.executors import inline
 from spnas.runs.folder import RunFolder
 from spnas.runs.ledger import Ledger
-from spnas.runs.tail import Event
+from spnas.runs.tail import Event, Tail
 from spnas.search import phases as shelf
 from spnas.search.budget import parse_budget
 from spnas.search.settings import Plan
@@ -115,6 +115,18 @@ def play(folder: RunFolder, settings: StudySettings, *, until: int | None = None
                     study.end(phase)
             study.heartbeat(now=True)
             judge_finals(study, settings, finalists)
+
+
+def test_a_ledger_that_is_being_written_is_looked_at_next_time(tmp_path: Path) -> None:
+    """A slow disk may keep the writer at it for longer than anybody waits."""
+    folder = killed(tmp_path / "run", 3)
+    tail = Tail(folder.ledger)
+    writer = sqlite3.connect(folder.ledger, isolation_level=None)
+    writer.execute("BEGIN EXCLUSIVE")
+    assert tail.news() == []
+    writer.execute("ROLLBACK")
+    writer.close()
+    assert tail.news() != []
 
 
 @pytest.fixture(scope="module")

@@ -39,6 +39,11 @@ class Found(msgspec.Struct, frozen=True, eq=False, kw_only=True):
         )
 
 
+NOTHING_FOUND = Found(
+    image_index=np.zeros(0, np.int64), boxes=np.zeros((0, 4)), scores=np.zeros(0), labels=np.zeros(0, np.int64)
+)
+
+
 @torch.no_grad()
 def detect(
     detector: nn.Module,

@@ -121,7 +121,7 @@ def _copies(blocks: int, copied: int, *, y: float, pitch: float) -> str:
 
 
 def draw_gain(gain: float, interval: tuple[float, float] | None, *, colour: str) -> str:
-    """Draw a gain of AP as a dot on a line across zero, its interval as a bar; `colour` names a shade."""
+    """Draw a gain in points as a dot on a line across zero, its interval as a bar; `colour` names a shade."""
     low, high = interval or (gain, gain)
     reach = 1.25 * max(abs(low), abs(high), abs(gain), 0.005)
     full, middle = 380, 34
@@ -132,7 +132,7 @@ def draw_gain(gain: float, interval: tuple[float, float] | None, *, colour: str)
     fill = _var(colour, shade(colour))
     left, right = at(low), at(high)
     parts = [
-        f"<title>{signed(gain)} AP, {signed(low)} to {signed(high)}</title>",
+        f"<title>{signed(gain)} points, {signed(low)} to {signed(high)}</title>",
         f'<path d="M0 {middle}H{full}" style="stroke:{LINE}"/>',
         f'<path d="M{full / 2} {middle - 16}v32" style="stroke:{INK};stroke-width:1.5"/>',
         f'<rect x="{left:.1f}" y="{middle - 4}" width="{right - left:.1f}" height="8" rx="4" '

@@ -25,7 +25,7 @@ class Fact(msgspec.Struct, frozen=True):
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     """Did the search pay, in plain words: a headline, sentences below it, and up to four large numbers.
 
-    gain: AP of the searched net less that of its rival, with its 95 % interval; None while it is not known.
+    gain: by how much the searched net is better than its rival, with its 95 % interval; None while it is not known.
     """
 
     answer: Answer

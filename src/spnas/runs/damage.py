@@ -89,7 +89,10 @@ def of_checkpoints(folder: RunFolder) -> list[Damage]:
     """Return what is wrong with the checkpoints of trainings."""
     found = []
     for path in sorted(folder.root.glob("checkpoints/*/training.safetensors")):
-        reason = why_broken(path.read_bytes())
+        try:
+            reason = why_broken(path.read_bytes())
+        except FileNotFoundError:
+            continue  # a worker is done with it
         if reason is not None:
             line = f"{path}: {reason}; the file was damaged: 'spnas study repair' puts it aside"
             found.append(Damage(kind="checkpoint", path=path, line=line))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import msgspec
 
-from spnas.runs.lock import Owner
+from spnas.runs.lock import Owner, alive
 
 LOCKS = Path("/proc/locks")
 
@@ -32,7 +32,7 @@ def held(path: Path) -> Held:
         return Held(True, owner)
     if owner is None or owner.host == socket.gethostname():
         # what the list does not show may be another machine's or container's; our own it shows
-        return Held(False if LOCKS.exists() else owner is not None and _alive(owner.pid), owner)
+        return Held(False if LOCKS.exists() else owner is not None and alive(owner.pid), owner)
     return Held(None, owner)
 
 
@@ -45,13 +45,3 @@ def _listed(device: int, inode: int, owner: Owner | None) -> bool:
         return False
     process = str(owner.pid) if owner is not None else ""
     return any(place in line or (process in line and any(f.endswith(file) for f in line)) for line in lines)
-
-
-def _alive(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True

@@ -73,13 +73,14 @@ def _owner(lock: int) -> str:
         with contextlib.suppress(msgspec.MsgspecError):
             known = msgspec.json.decode(os.pread(lock, 4096, 0), type=Owner)
             owner = f"process {known.pid} on {known.host} since {known.since}"
-            if known.host != socket.gethostname() or _alive(known.pid):
+            if known.host != socket.gethostname() or alive(known.pid):
                 break
         time.sleep(0.02)
     return owner
 
 
-def _alive(pid: int) -> bool:
+def alive(pid: int) -> bool:
+    """Whether there is a process of this number here."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from spnas.errors import IntegrityError, UsageError
+from spnas.errors import IntegrityError, StudyInUseError, UsageError
 from spnas.runs.database import ADVICE, APPLICATION_ID, SCHEMA, sqlite_faults_named
 from spnas.runs.ledger import digest_of
 
@@ -52,7 +52,7 @@ class Tail:
         try:
             with sqlite_faults_named(self.path), self._open() as connection:
                 rows, elapsed = self._read(connection)
-        except sqlite3.OperationalError:  # it is being written: next time
+        except StudyInUseError:  # it is being written: next time
             return []
         self._state, self.elapsed, self.changed_at = state, elapsed, status.st_mtime
         return rows

@@ -5,10 +5,10 @@ from collections.abc import Callable
 import msgspec
 import numpy as np
 
-from spnas.arch import Candidate, Move
-from spnas.arch.arch import Arch
+from spnas.arch import Candidate
 from spnas.rng import rng
 from spnas.search.archive import Archive
+from spnas.search.draw import Drawn
 from spnas.search.front import Point
 from spnas.search.predictor import features
 from spnas.search.settings import NOISE_CONTROLS, SearchSettings
@@ -18,7 +18,6 @@ AGE_LIMIT = 50
 NEAR = 0.1  # nets whose costs differ by less than this share are near each other
 ENOUGH_TO_PREDICT, MUTANTS = 25, 3
 
-Drawn = tuple[Arch, tuple[Move, ...]]
 DrawFrom = Callable[[int, np.random.Generator], Drawn | None]
 
 

@@ -1,6 +1,6 @@
 """How a child is drawn from a parent: by free moves, or by moves that are mended to use the budget."""
 
-from collections.abc import Callable, Container
+from collections.abc import Container
 
 import numpy as np
 
@@ -14,7 +14,6 @@ TRIES = 100
 MOST_REPAIRS = 3
 
 Drawn = tuple[Arch, tuple[Move, ...]]
-Draw = Callable[..., Drawn | None]
 
 
 def draw_free(

@@ -35,12 +35,14 @@ class Finalists(msgspec.Struct, frozen=True, kw_only=True):
     rival: Arch
 
     def place(self, label: Label) -> int | None:
-        """Return the place of the net that stands for `label`; the answer is also the best one with copies, if it has
-        any."""
-        found = [i for i, net in enumerate(self.nets) if net.label == label]
-        if not found and label == "copies" and self.nets[0].arch.copies:
-            return 0
-        return found[0] if found else None
+        """Return the place of the net that stands for `label`. The answer may be the best one with copies as well, or
+        the serial net that it is compared with; it is not trained twice for that."""
+        labels = [net.label for net in self.nets]
+        if label in labels:
+            return labels.index(label)
+        copies = bool(self.nets[0].arch.copies)
+        compared = "depth" in labels if copies else "copies" in labels
+        return 0 if compared and label == ("copies" if copies else "depth") else None
 
 
 def choose(
@@ -53,14 +55,16 @@ def choose(
     out to be too high.
     """
     answer = _answer(archive, fits)
-    nets = [Finalist(label="found", arch=settings.root if answer is None else archive.candidates[answer].arch)]
-    nets = [msgspec.structs.replace(nets[0], candidate=answer)]
+    found = settings.root if answer is None else archive.candidates[answer].arch
+    nets = [Finalist(label="found", arch=found, candidate=answer)]
     with_copies = [n for n in archive.fitness if archive.candidates[n].arch.copies and archive.candidates[n].moves]
     if "parallel" in settings.phases and settings.rules.twin and with_copies:
         best = max(with_copies, key=lambda n: (archive.fitness[n], -n))
         if best != answer:
             nets.append(Finalist(label="copies", arch=archive.candidates[best].arch, candidate=best))
-        nets.append(_of_equal_cost(archive.candidates[best].arch, archive, settings, cost))
+        twin = _of_equal_cost(archive.candidates[best].arch, archive, settings, cost)
+        if twin.arch != found:
+            nets.append(twin)
     return tuple(nets)
 
 

@@ -68,7 +68,8 @@ def usual_weight(settings: SearchSettings, root_gmacs: float) -> float:
 
 
 def _nets(archive: Archive, settings: SearchSettings) -> float:
-    """Return how many nets there will be in the finals, as things stand: what was found may be the one with copies."""
+    """Return how many nets there will be in the finals, as things stand: what was found may be the one with copies, or
+    the serial net beside it."""
     if archive.finalists is not None:
         return len(archive.finalists.nets)
     usual = usual_nets(settings.plan, settings.rules, settings.phases)
@@ -78,7 +79,7 @@ def _nets(archive: Archive, settings: SearchSettings) -> float:
     with_copies = any(archive.candidates[n].arch.copies for n in archive.fitness)
     if best is None or not with_copies:
         return usual
-    return 2 if archive.candidates[best].arch.copies else 3
+    return 2 if archive.candidates[best].arch.copies else usual
 
 
 def usual_nets(plan: Plan, rules: Rules, names: tuple[str, ...]) -> float:

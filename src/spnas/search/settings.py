@@ -45,15 +45,6 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         """How many children a re-ignition costs: the classifier's steps, and those of the new root."""
         return math.ceil((self.ignite_steps + self.root_steps) / self.child_steps)
 
-    def steps_of(self, phase: str) -> int:
-        """Return the most steps of a phase, if every other training of the search is a control."""
-        return {
-            "serial": self.root_steps + 2 * self.candidates * self.child_steps,
-            "reignite": self.ignite_steps,
-            "parallel": 2 * self.copies * self.child_steps,
-            "final": (self.finalists + 1) * self.seeds * self.final_steps,
-        }[phase]
-
 
 class SearchSettings(msgspec.Struct, frozen=True, kw_only=True):
     """A search; `lag` is explained in `archive.newest_that_counts`."""

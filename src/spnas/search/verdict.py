@@ -96,7 +96,7 @@ def _sentence(
     if not learned:
         return f"Not known: neither net has learned to detect, {numbers}; train for longer (--steps, --hours)."
     if half_width is None:
-        return f"Not known: {numbers}, from one seed each, which says nothing about the spread."
+        return f"Not known: {numbers}, from one seed on a side, which says nothing about the spread."
     numbers += f" (95 % interval {difference - half_width:+.3f} to {difference + half_width:+.3f})"
     if paid is None:
         return f"The {sides.what} did not pay, as far as can be told: {numbers}; the difference is within the noise."

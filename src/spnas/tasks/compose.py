@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import torch
 
-from spnas.assess import Recipe
+from spnas.assess import Recipe, input_size, numbers_of
 from spnas.config import (
     QUICK,
     Ignition,
@@ -20,14 +20,13 @@ from spnas.config import (
     recipe_name_for,
     resize_for,
     search_settings,
-    size_of,
 )
 from spnas.data.batches import Pictures
 from spnas.data.choice import DataChoice, choice_of
 from spnas.data.folders import open_folders
-from spnas.data.records import NOT_A_TARGET, DataSet
+from spnas.data.records import NOT_A_TARGET, Annotations, DataSet
 from spnas.errors import UsageError
-from spnas.evaluate.metrics import ecp
+from spnas.evaluate.detect import NOTHING_FOUND
 from spnas.search.budget import Budget, parse_budget
 from spnas.search.settings import LAG, SearchSettings
 from spnas.talk import Talk
@@ -55,7 +54,6 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     budget: Budget | None
     begun: Beginning
     reignite_data: str | Path | None
-    seed: int
     size: tuple[int, int]
     compose: Callable[..., SearchSettings]
 
@@ -90,7 +88,7 @@ def asked_for(
     resize = resize_for(kind, image_size, opened.train)
     how = recipe_for(kind, resize, batch_size=batch_size, detector=detector)
     begun = begin_from(start, root) if start is not None else Beginning(root=root)
-    size = size_of(opened.train, resize)
+    size = input_size(opened.train, resize)
     return Asked(
         choice=choice,
         opened=opened,
@@ -101,7 +99,6 @@ def asked_for(
         budget=parsed,
         begun=begun,
         reignite_data=reignite_data,
-        seed=seed,
         size=size,
         compose=partial(
             search_settings,
@@ -131,7 +128,6 @@ def settings_of(asked: Asked, *, stored: StudySettings | None, workers: int, tal
         stored,
         budget=asked.budget,
         root=asked.begun.root,
-        seed=asked.seed,
         size=asked.size,
         recipe=asked.recipe,
         talk=talk,
@@ -180,10 +176,19 @@ def _refuse_nothing_to_find(data: DataSet, settings: StudySettings) -> None:
         flags = pictures.annotations.flags
         if not ((flags & NOT_A_TARGET) == 0).any():
             raise UsageError(f"no object in the part of {name} ({len(pictures)} pictures); give more pictures")
-        if settings.search.objective.metric == "lamr":
-            ecp.check(pictures.annotations)
+        if name != "train":
+            _refuse_nothing_to_measure(pictures.annotations, settings.search.objective.metric, part=name)
     if "reignite" in settings.search.phases:
         labelled_for(materials.train.annotations, settings.ignition, settings.fingerprint)
+
+
+def _refuse_nothing_to_measure(judged: Annotations, metric: str, *, part: str) -> None:
+    """Raise UsageError where a metric would be no number on a part that detectors are judged on."""
+    if metric != "loss" and metric not in numbers_of(judged, NOTHING_FOUND, metric):
+        raise UsageError(
+            f"--objective {metric}: nothing in the part of {part} ({len(judged)} pictures) to measure it on; look for "
+            "ap, or give more pictures"
+        )
 
 
 def _ignition(data: str | Path | None, phases: tuple[str, ...]) -> Ignition:
@@ -194,4 +199,4 @@ def _ignition(data: str | Path | None, phases: tuple[str, ...]) -> Ignition:
     if "reignite" not in phases:
         raise UsageError("--reignite-data is for re-ignition; add reignite to --phases, or leave it out")
     path = data_folder(data)
-    return Ignition(path=path, fingerprint=open_folders(Path(str(path))).fingerprint, side=side)
+    return Ignition(path=path, fingerprint=open_folders(Path(path)).fingerprint, side=side)

@@ -2,12 +2,14 @@
 
 from functools import partial
 
+import msgspec
+
 from spnas.arch import Arch, Candidate
 from spnas.config import StudySettings, rival_of, spend
 from spnas.errors import UsageError
 from spnas.latency import predictor
 from spnas.search.budget import CostOf
-from spnas.search.finalists import Finalists, Label, choose
+from spnas.search.finalists import Finalists, choose
 from spnas.search.settings import Plan
 from spnas.search.verdict import COPIES, SEARCH, Sides, Verdict, judge
 from spnas.study import Study
@@ -78,17 +80,10 @@ def judge_finals(study: Study, settings: StudySettings, finalists: Finalists) ->
         if ours is None or theirs is None or not groups[ours] or not groups[theirs]:
             return None
         others = [group for i, group in enumerate(groups) if i not in (ours, theirs)]
-        said = judge(
-            finalists.nets[ours].candidate, groups[ours], groups[theirs], others, Sides(**_fields(sides, metric))
-        )
+        named = msgspec.structs.replace(sides, metric=metric)
+        said = judge(finalists.nets[ours].candidate, groups[ours], groups[theirs], others, named)
         study.ledger.note("verdict" if sides is SEARCH else "verdict on copies", said)
         return said
 
-    def place(label: Label) -> int | None:
-        return finalists.place(label)
-
-    return verdict(0, len(groups) - 1, SEARCH), verdict(place("copies"), place("depth"), COPIES)
-
-
-def _fields(sides: Sides, metric: str) -> dict[str, str]:
-    return {"what": sides.what, "against": sides.against, "rival": sides.rival, "metric": metric}
+    copies = verdict(finalists.place("copies"), finalists.place("depth"), COPIES)
+    return verdict(0, len(groups) - 1, SEARCH), copies

@@ -9,14 +9,16 @@ import msgspec
 import torch
 
 from spnas.arch import Arch, Candidate, Outcome
-from spnas.config import StudySettings, data_name, size_of
+from spnas.assess import input_size
+from spnas.config import StudySettings, data_name
 from spnas.data.records import DataSet
 from spnas.nets.cost import cost
 from spnas.report import records
+from spnas.report.text import metric
 from spnas.runs.folder import RunFolder
 from spnas.search.budget import BAND_LOW
 from spnas.search.finalists import Finalists
-from spnas.search.objective import Against
+from spnas.search.objective import METRICS, Against
 from spnas.search.verdict import Verdict, t_quantile
 from spnas.study import Study
 from spnas.talk import duration
@@ -38,7 +40,7 @@ class Told(msgspec.Struct, frozen=True, kw_only=True):
 def study_page(folder: RunFolder, study: Study, told: Told) -> records.StudyPage:
     """Return the whole page."""
     settings, data = told.settings, told.data
-    size = size_of(data.train, settings.recipe.resize)
+    size = input_size(data.train, settings.recipe.resize)
     name = data_name(settings.data)
     finals = _finals(study, told)
     return records.StudyPage(
@@ -164,6 +166,10 @@ def _verdict(study: Study, told: Told, finals: tuple[records.FinalRow, ...]) -> 
             sentences=("Not all finals are done; run the same command again to go on.",),
         )
     headline, detail = verdict.sentence.split(": ", 1)
+    key = told.settings.search.objective.metric
+    name, (scale, digits) = metric(key), (1, 3) if key == "loss" else (100, 1)
+    better = 1 if METRICS[key][0] else -1
+    gain = None if key == "loss" else better * verdict.difference  # drawn in points
     ours = finals[0]
     children = sum(c.role == "child" for c in study.candidates)
     controls = sum(c.role == "control" for c in study.candidates)
@@ -184,13 +190,13 @@ def _verdict(study: Study, told: Told, finals: tuple[records.FinalRow, ...]) -> 
             tried + ".",
             *((told.copies.sentence,) if told.copies else ()),
         ),
-        gain=verdict.difference,
+        gain=gain,
         interval=None
-        if verdict.half_width is None
-        else (verdict.difference - verdict.half_width, verdict.difference + verdict.half_width),
+        if verdict.half_width is None or gain is None
+        else (gain - verdict.half_width, gain + verdict.half_width),
         numbers=(
-            records.Fact("AP searched", f"{100 * statistics.fmean(verdict.finalist_ap):.1f}"),
-            records.Fact("AP rival", f"{100 * statistics.fmean(verdict.rival_ap):.1f}"),
+            records.Fact(f"{name} searched", f"{scale * statistics.fmean(verdict.finalist_ap):.{digits}f}"),
+            records.Fact(f"{name} rival", f"{scale * statistics.fmean(verdict.rival_ap):.{digits}f}"),
             records.Fact("cost", f"{ours.gmacs:.3g} GMAC", f"{ours.params / 1e6:.2f}M parameters"),
             records.Fact("time", duration(study.seconds)),
         ),

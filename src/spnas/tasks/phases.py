@@ -9,7 +9,7 @@ import torch
 
 from spnas.arch import Candidate
 from spnas.config import START, StudySettings
-from spnas.errors import UsageError
+from spnas.errors import OutOfTimeError, UsageError
 from spnas.runs import executors
 from spnas.runs.executors import Executor, FileRef
 from spnas.runs.folder import RunFolder
@@ -18,12 +18,16 @@ from spnas.search import phases as shelf
 from spnas.search.archive import Archive
 from spnas.search.budget import CostOf
 from spnas.search.finalists import Finalists
+from spnas.search.forecast import Habits, lay_out, whole
+from spnas.search.tempo import first_guess
 from spnas.shelf import take
-from spnas.study import Study, run_phase
+from spnas.study import PhaseEnd, Study, run_phase
+from spnas.talk import duration
 from spnas.tasks.finals import refuse_dead_root, settle_finalists
 from spnas.worker import make_work
 
 OVERTIME = 1.3  # a plan is cut short only when it takes this much longer than it was made for
+BUSY = Habits(controls=0.45, promising=1.0)  # of a search that does more than is usual: it is not cut for that
 
 
 class Crew(msgspec.Struct, frozen=True, kw_only=True):
@@ -66,6 +70,9 @@ def crew_of(
     take(executors, executor)
     if executor != "ray" and address is not None:
         raise UsageError(f"--ray-address is for --executor ray, not {executor}")
+    limits = {"--gpus-per-worker": gpus_per_worker, "--memory-limit": mib_limit, "--time-limit": seconds_limit}
+    if executor == "inline" and (given := [name for name, value in limits.items() if value is not None]):
+        raise UsageError(f"{given[0]} is for workers, and --executor inline has none; leave one of the two out")
     one_device = torch.cuda.is_available() and gpus_per_worker is None
     return Crew(
         executor=executor,
@@ -95,8 +102,12 @@ def run_phases(
     hours: float | None,
     watch: Callable[[list[Candidate]], None],
 ) -> Finalists:
-    """Run all phases that are not over yet, and return who went into the finals, or would have."""
+    """Run all phases that are not over yet, and return who went into the finals, or would have.
+
+    Raises: UsageError when the root failed; OutOfTimeError when the hours were over before a candidate was tried.
+    """
     search = settings.search
+    refuse_dead_root(study)
     working = crew.open(folder)
     try:
         for phase in search.phases:
@@ -104,18 +115,20 @@ def run_phases(
                 settle_finalists(study, settings, size)
             if study.is_over(phase):
                 continue
-            run_phase(
+            late = run_phase(
                 study,
                 working,
                 partial(take(shelf, phase).propose, settings=search, cost=cost),
                 workers=crew.workers,
                 waits=phase != "final",
-                out_of_time=partial(_is_late, study, _deadline(settings, phase, hours)),
+                out_of_time=partial(_is_late, study, _deadline(settings, phase, hours, workers=crew.workers)),
                 watch=watch,
             )
+            refuse_dead_root(study)
+            if late and phase != "final":
+                _note_cut(study, phase)
             if phase != "final":
                 study.end(phase)
-            refuse_dead_root(study)
         working.close()
     except BaseException:
         working.close(kill=True)
@@ -125,14 +138,34 @@ def run_phases(
     return settle_finalists(study, settings, size)
 
 
+def cut_phases(study: Study, names: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the phases of the search that the hours ended before all of their candidates were tried."""
+    return tuple(name for name in names if study.ledger.noted(f"_cut {name}", PhaseEnd) is not None)
+
+
+def _note_cut(study: Study, phase: str) -> None:
+    """Put on record that the clock ended a phase. Raises: OutOfTimeError where nothing can be made of it."""
+    if not any(c.role == "child" for c in study.candidates):
+        raise OutOfTimeError(
+            f"the hours were used up after {duration(study.seconds)}, before a candidate was tried; "
+            "run the same command with more --hours to go on"
+        )
+    study.ledger.note(f"_cut {phase}", PhaseEnd(len(study.candidates)))
+
+
 def _is_late(study: Study, deadline: float) -> bool:
     return study.seconds > deadline
 
 
-def _deadline(settings: StudySettings, phase: str, hours: float | None) -> float:
+def _deadline(settings: StudySettings, phase: str, hours: float | None, *, workers: int) -> float:
     """Return after how many seconds of the study no candidate of `phase` begins: its share of the hours is over."""
     if not hours:
         return float("inf")
-    plan, names = settings.search.plan, settings.search.phases
-    steps = [plan.steps_of(name) for name in names]
-    return hours * 3600 * OVERTIME * sum(steps[: names.index(phase) + 1]) / sum(steps)
+    search, tempo = settings.search, first_guess(1.0)
+    ends = lay_out(
+        whole(search.plan, search.rules, search.phases, BUSY),
+        seconds=lambda training, alone: tempo.seconds(training, alone=alone),
+        workers=workers,
+        lag=search.lag,
+    )
+    return hours * 3600 * OVERTIME * ends[search.phases.index(phase)] / ends[-1]

@@ -56,6 +56,8 @@ def plan_of(
         phases=search.phases,
         rules=search.rules,
         copies_share=COPIES_SHARE,
+        candidates=wishes.candidates,
+        copies=wishes.copies,
     )
     return completed(_changed(plan, wishes), wishes, search.phases)
 
@@ -96,16 +98,16 @@ def _changed(plan: Plan, wishes: Wishes) -> Plan:
 
 def refuse_wishes(wishes: Wishes, phases: tuple[str, ...]) -> None:
     """Refuse what would have no effect. Raises: UsageError naming the option."""
+    if wishes.hours is not None and wishes.hours <= 0:
+        raise UsageError(f"--hours {wishes.hours:g}: give more than 0")
     if wishes.copies is not None and "parallel" not in phases:
         raise UsageError("--copies is for the parallel phase; add parallel to --phases, or leave it out")
     if (wishes.ignite_steps is not None or wishes.stuck is not None) and "reignite" not in phases:
         raise UsageError("--reignite-steps and --stuck are for re-ignition; add reignite to --phases")
 
 
-def data_folder(path: str | Path | None) -> str | None:
+def data_folder(path: str | Path) -> str:
     """Return the absolute path of a folder of labelled pictures. Raises: UsageError when it is none."""
-    if path is None:
-        return None
     if not Path(path).is_dir():
         raise UsageError(f"--reignite-data {path}: no such folder; give one with a folder per class")
     return str(Path(path).absolute())

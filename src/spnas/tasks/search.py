@@ -8,6 +8,7 @@ from spnas.assess import input_size
 from spnas.config import StudySettings, Wishes, data_name
 from spnas.data.choice import DataChoice
 from spnas.data.records import DataSet
+from spnas.errors import UsageError
 from spnas.nets.memory import activation_mib
 from spnas.runs.folder import RunFolder
 from spnas.search.settings import LAG
@@ -18,7 +19,7 @@ from spnas.tasks.compose import asked_for, settings_of
 from spnas.tasks.finals import cost_for, judge_finals, why_not_judged
 from spnas.tasks.finish import finish
 from spnas.tasks.page import Told
-from spnas.tasks.phases import Crew, crew_of, run_phases, study_of
+from spnas.tasks.phases import Crew, crew_of, cut_phases, run_phases, study_of
 from spnas.tasks.progress import Watcher
 from spnas.tasks.resume import begin_or_go_on, stored_settings
 
@@ -27,6 +28,7 @@ class SearchResult(msgspec.Struct, frozen=True, kw_only=True):
     """What a search leaves: where it lies, and its verdict (None while the finals are not done, or there are none).
 
     copies_verdict: whether parallel copies beat as many MACs of depth, where that was tried.
+    cut: phases that the hours ended before all of their candidates were tried.
     """
 
     folder: str
@@ -34,6 +36,7 @@ class SearchResult(msgspec.Struct, frozen=True, kw_only=True):
     copies_verdict: Verdict | None = None
     why_no_verdict: str | None = None
     complete: bool = True
+    cut: tuple[str, ...] = ()
     finalist: str | None = None
     rival: str | None = None
     finalist_milliseconds: float | None = None
@@ -105,6 +108,9 @@ def search(
         talk.say(f"{crew.workers} workers, lag {lag}: more than {lag} are at work in the finals only; see --lag")
     with folder.lock():
         stored = stored_settings(folder, StudySettings)
+        if stored and (stored.start is None) != (asked.begun.weights is None):
+            said = "without --start" if stored.start is None else "with --start"
+            raise UsageError(f"{folder.root}: this study began {said}; do as then, or choose another --out")
         settings = settings_of(asked, stored=stored, workers=crew.workers, talk=talk)
         began_with = (folder, settings.search.root, asked.recipe, asked.opened.train)
         start_sha = stored.start if stored else asked.begun.copy_into(*began_with)
@@ -149,7 +155,7 @@ def _run(
             settings=settings, data=data, verdict=verdict, copies=copies, finalists=finalists, milliseconds=times
         )
         best = finish(folder, study, told, talk)
-        asked = "final" in settings.search.phases
+        asked, cut = "final" in settings.search.phases, cut_phases(study, settings.search.phases)
         why = None
         if verdict is None:
             why = why_not_judged(study, settings.search.plan, finalists) if asked else "no final phase was asked for"
@@ -158,7 +164,8 @@ def _run(
             verdict=verdict,
             copies_verdict=copies,
             why_no_verdict=why,
-            complete=verdict is not None or not asked,
+            complete=(verdict is not None or not asked) and not cut,
+            cut=cut,
             finalist=found.text,
             rival=rival.text,
             finalist_milliseconds=times.get(found.text),
@@ -176,6 +183,8 @@ def _run(
 def describe(result: SearchResult) -> list[str]:
     """Return what a person reads at the end of a search."""
     lines = [result.verdict.sentence if result.verdict else f"No verdict: {result.why_no_verdict}."]
+    for phase in result.cut:
+        lines.append(f"The hours ended the {phase} phase before all of its candidates were tried.")
     if result.copies_verdict:
         lines.append(result.copies_verdict.sentence)
     if result.finalist:

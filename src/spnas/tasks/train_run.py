@@ -6,8 +6,8 @@ import msgspec
 import torch
 
 from spnas.arch import Arch
-from spnas.assess import Recipe
-from spnas.config import recipe_for, recipe_name_for, resize_for, size_of
+from spnas.assess import Recipe, input_size
+from spnas.config import recipe_for, recipe_name_for, resize_for
 from spnas.data.batches import Pictures
 from spnas.data.choice import DataChoice
 from spnas.data.records import DataSet
@@ -103,7 +103,7 @@ def _parts(recipe: Recipe, stored: TrainRun | None, *, arch: Arch, data: DataSet
     if stored is not None:
         return stored.recipe.train_settings.accumulate
     rows = recipe.train_settings.batch_size // ranks.count
-    size = size_of(data.train, recipe.resize)
+    size = input_size(data.train, recipe.resize)
     config = ModelConfig(
         detector=recipe.detector,
         arch=arch.text,

@@ -15,6 +15,7 @@ from spnas.errors import IntegrityError, UsageError
 from spnas.runs.files import sha256, write_atomic
 
 WEIGHTS, CONFIG, MANIFEST = "model.safetensors", "config.json", "manifest.json"
+BUNDLE = frozenset({WEIGHTS, CONFIG, MANIFEST})
 
 
 class Described(Protocol):

@@ -15,7 +15,8 @@ from spnas.arch.move import SHRINKING, apply, neighbours
 from spnas.arch.space import why_not
 from spnas.search.archive import Archive
 from spnas.search.budget import CostOf
-from spnas.search.children import Drawn, first_root, least_behind, next_child
+from spnas.search.children import first_root, least_behind, next_child
+from spnas.search.draw import Drawn
 from spnas.search.front import Point
 from spnas.search.settings import SearchSettings
 from spnas.search.solver import draw_step

@@ -14,8 +14,8 @@ from spnas.arch import Candidate
 from spnas.search import released
 from spnas.search.archive import Archive
 from spnas.search.budget import CostOf
-from spnas.search.children import Drawn, first_root, next_child
-from spnas.search.draw import draw_free, draw_repaired
+from spnas.search.children import first_root, next_child
+from spnas.search.draw import Drawn, draw_free, draw_repaired
 from spnas.search.phases import reignite
 from spnas.search.settings import SearchSettings
 
