@@ -3,7 +3,7 @@
 Theirs is `torchvision.models.detection.FasterRCNN` with torchvision's ResNet-50 in the standard cell, and with our
 backbone in its pyramid in the small ones (torchvision has no small ResNet), trained by the plain loop that its
 references use: lists of pictures and targets, the sum of losses, SGD. Ours runs in `spnas.train.loop.train`, which
-clips and averages besides. Steps take turns, so that what else the machine does slows both alike; a ratio is theirs
+clips besides. Steps take turns, so that what else the machine does slows both alike; a ratio is theirs
 over ours in the same turn. With one thread it is the processor's time that counts; wall time is printed beside it.
 
     OMP_NUM_THREADS=1 uv run python benchmarks/throughput.py                      # minutes
@@ -259,7 +259,7 @@ def training(
 
 
 def train_settings(cell: Cell) -> TrainSettings:
-    """Return what both sides train with, and what ours does besides by default: clipping and averaging."""
+    """Return what both sides train with; ours clips gradients besides."""
     return TrainSettings(
         optimizer="sgd",
         rate=RATE,
@@ -267,6 +267,7 @@ def train_settings(cell: Cell) -> TrainSettings:
         weight_decay=WEIGHT_DECAY,
         schedule="steps",
         batch_size=cell.batch,
+        average=0,
     )
 
 

@@ -30,3 +30,14 @@ def test_counters_are_copied_not_averaged() -> None:
     module(torch.randn(4, 2))
     average.update(module)
     assert int(average.values["num_batches_tracked"]) == 1
+
+
+def test_without_decay_nothing_is_held_and_the_weights_are_what_counts() -> None:
+    """The paper's recipes do without, and need not have memory for it."""
+    module = nn.Linear(2, 2)
+    average = Average(module, 0.0)
+    before = {name: value.clone() for name, value in module.state_dict().items()}
+    average.update(module)
+    average.give(module)
+    assert average.values == {}
+    assert all(torch.equal(value, before[name]) for name, value in module.state_dict().items())

@@ -67,10 +67,12 @@ class RPN(nn.Module):
     @torch.no_grad()
     def forward(self, levels: list[Tensor]) -> Guesses:
         """Say of every anchor of every level how much of an object it is, and where that object is."""
-        hidden = [self.conv(level).relu_() for level in levels]
-        scores = [self.objectness(h).permute(0, 2, 3, 1).flatten(1) for h in hidden]
-        offsets = [self.offsets(h).permute(0, 2, 3, 1).reshape(len(h), -1, 4) for h in hidden]
-        shapes = tuple((int(h.shape[-2]), int(h.shape[-1])) for h in hidden)
+        scores, offsets = list[Tensor](), list[Tensor]()
+        for level in levels:
+            hidden = self.conv(level).relu_()
+            scores.append(self.objectness(hidden).permute(0, 2, 3, 1).flatten(1))
+            offsets.append(self.offsets(hidden).permute(0, 2, 3, 1).reshape(len(hidden), -1, 4))
+        shapes = tuple((int(level.shape[-2]), int(level.shape[-1])) for level in levels)
         made = anchors(shapes, self.strides, self.settings.anchor_scale, self.settings.anchor_ratios)
         return Guesses(scores, offsets, [a.to(levels[0].device) for a in made])
 

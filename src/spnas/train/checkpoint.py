@@ -75,7 +75,7 @@ def load_progress(
     if progress.key != key:
         return 0
     module.load_state_dict(_below("module.", tensors))
-    for name, value in _below("average.", tensors).items():
+    for name, value in _below("average.", tensors).items() if average.values else ():
         average.values[name].copy_(value)  # onto the device and into the layout that they have
     average.step = progress.average_step
     state: dict[int, dict[str, Any]] = {}

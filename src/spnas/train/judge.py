@@ -38,9 +38,10 @@ def judge_averages(
     training_mode(detector, settings)
     best = best_of(log.lines, settings.best_by) if settings.best_by else None
     if best is not None and best.step == step:
+        kept = average.values or detector.state_dict()
         with faults_named(judge.folder):
             judge.folder.mkdir(parents=True, exist_ok=True)
-        write_atomic(_kept(judge, step), save({n: v.cpu().contiguous() for n, v in average.values.items()}))
+        write_atomic(_kept(judge, step), save({n: v.cpu().contiguous() for n, v in kept.items()}))
 
 
 def forget_others(judge: Judge, log: MetricsLog, settings: TrainSettings) -> None:
