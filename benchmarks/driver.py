@@ -5,6 +5,7 @@ of `spnas.config.spend`. For busy workers the clock is made up as well.
 
     uv run python benchmarks/driver.py                        # rates without and with a ledger, memory, busy shares
     uv run python benchmarks/driver.py --most 10000 rates     # one part, and no further than so many outcomes
+    uv run python benchmarks/driver.py rates --ledger none --root "basic: 16x4 / 32x4 / 64x6 / 128x4"
 """
 
 import argparse
@@ -34,7 +35,7 @@ from spnas.search.rules import rules_of
 from spnas.search.settings import LAG, Plan, SearchSettings
 from spnas.study import Done, Job, Study, run_phase
 
-ROOT = parse("basic: 16x2 / 32x2 / 64x2 / 128x2")
+ROOT = "basic: 16x2 / 32x2 / 64x2 / 128x2"
 COST = partial(spend, size=(240, 320))
 NOISE, FAILING = 0.04, 20
 MARKS = (100, 10_000, 100_000)
@@ -42,12 +43,13 @@ WORKERS = {1: 400, 2: 400, 10: 800, 100: 2000, 1000: 6000}  # how many candidate
 PLAN = Plan(candidates=10**9, root_steps=240, child_steps=30, final_steps=240, finalists=1, seeds=3)
 
 
-def settings_of(preset: str, lag: int = LAG) -> SearchSettings:
-    """Return a search without end for twice the cost of its root."""
-    bound = 2 * COST(ROOT).gmacs
+def settings_of(preset: str, lag: int = LAG, *, root: str = ROOT) -> SearchSettings:
+    """Return a search without end for twice the cost of its root; around a small one new nets run out in the end."""
+    arch = parse(root)
+    bound = 2 * COST(arch).gmacs
     return SearchSettings(
-        root=ROOT,
-        space=around(ROOT),
+        root=arch,
+        space=around(arch),
         budget=Budget(gmacs=bound),
         plan=PLAN,
         preset=preset,
@@ -113,9 +115,9 @@ class Watch:
         return min(mark // 2, 5000)
 
 
-def in_memory(preset: str, most: int) -> list[Mark]:
+def in_memory(preset: str, most: int, root: str) -> list[Mark]:
     """Propose and learn, one after the other."""
-    settings, watch = settings_of(preset), Watch()
+    settings, watch = settings_of(preset, root=root), Watch()
     archive, outcomes, counted = Archive(settings.rules, settings.objective, COST), list[Outcome](), 0
     for number in range(most + 1):
         watch.tell(number)
@@ -144,9 +146,9 @@ class AtOnce:
         """Nothing is open."""
 
 
-def with_ledger(preset: str, most: int) -> list[Mark]:
+def with_ledger(preset: str, most: int, root: str) -> list[Mark]:
     """Run the same search as a study with a ledger on disk, every write synchronous."""
-    settings, watch = settings_of(preset), Watch()
+    settings, watch = settings_of(preset, root=root), Watch()
 
     def propose(number: int, archive: Archive) -> Candidate | None:
         watch.tell(number)
@@ -195,18 +197,19 @@ def busy_share(workers: int, lag: int) -> tuple[float, int]:
     return (busy - unfinished) / (workers * (now - began)), count
 
 
-def rates(most: int) -> list[str]:
+def rates(most: int, root: str, ledgers: list[str]) -> list[str]:
     """Return the table of rates and memory, each line from a process of its own."""
     lines = [
         "| preset | ledger | outcomes | proposals/s | CPU ms per proposal | KiB per outcome |",
         "|---|---|---|---|---|---|",
     ]
     ratios = []
-    for measure, name in ((in_memory, "none"), (with_ledger, "on disk")):
+    for name in ledgers:
+        measure = in_memory if name == "none" else with_ledger
         for preset in ("plus", "paper"):
             spawn = multiprocessing.get_context("spawn")
             with ProcessPoolExecutor(1, mp_context=spawn) as process:
-                marks = process.submit(measure, preset, most).result()
+                marks = process.submit(measure, preset, most, root).result()
             for before, mark in zip([None, *marks], marks, strict=False):
                 grown = f"{(mark.kib - before.kib) / (mark.count - before.count):.1f}" if before else ""
                 lines.append(
@@ -230,18 +233,19 @@ def shares(most: int) -> list[str]:
     return lines
 
 
-PARTS = {"rates": rates, "shares": shares}
-
-
 def main() -> None:
     """Measure, and print what came of it as tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("parts", nargs="*", choices=[*PARTS, []], default=[])
+    parser.add_argument("parts", nargs="*", choices=["rates", "shares", []], default=[])
     parser.add_argument("--most", type=int, default=MARKS[-1])
+    parser.add_argument("--root", default=ROOT, help="of the search whose rates are measured")
+    parser.add_argument("--ledger", action="append", choices=["none", "on disk"])
     chosen = parser.parse_args()
     print(f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}")
-    for name in chosen.parts or PARTS:
-        print("\n" + "\n".join(PARTS[name](chosen.most)), flush=True)
+    for name in chosen.parts or ("rates", "shares"):
+        table = shares(chosen.most) if name == "shares" else None
+        table = table or rates(chosen.most, chosen.root, chosen.ledger or ["none", "on disk"])
+        print("\n" + "\n".join(table), flush=True)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,8 @@
 """Every worker is a child process of its own that lives on from job to job.
 
-A spare child is started in advance, as long as there are slots: importing and opening the data take seconds, during
-which the root trains anyway. A job that brings its process down (out of memory, a fault in native
-code, a hang) is one failed job: the slot starts a fresh child. Jobs and results go through a pipe as bytes; nothing is
-pickled.
+A spare child is started in advance while there are slots: importing and opening the data take seconds, in which the
+root trains anyway. A job that brings its process down (out of memory, a fault in native code, a hang) is one failed
+job: the slot starts a fresh child. Jobs and results go through a pipe as bytes; nothing is pickled.
 """
 
 import contextlib
