@@ -20,11 +20,15 @@ def patches(levels: list[Tensor], picture: Tensor, cell: Tensor) -> Tensor:
     rows = (within // width)[:, None, None] + near[:, None]
     columns = (within % width)[:, None, None] + near
     inside = (rows >= 0) & (rows < height[:, None, None]) & (columns >= 0) & (columns < width[:, None, None])
-    first = (ends - counts)[level] * len(levels[0]) + picture * counts[level]
-    index = (first[:, None, None] + rows * width[:, None, None] + columns).masked_fill(~inside, 0)
-    table = torch.cat([x.permute(0, 2, 3, 1).flatten(0, 2) for x in levels])
-    found = table.index_select(0, index.flatten()).masked_fill(~inside.reshape(-1, 1), 0)
-    return found.reshape(len(cell), 9 * table.shape[1])
+    index = (picture * counts[level])[:, None, None] + rows * width[:, None, None] + columns
+    index = index.masked_fill(~inside, 0).flatten(1)
+    order = level.argsort(stable=True)
+    parts = torch.split(index[order], torch.bincount(level, minlength=len(levels)).tolist())
+    # level by level: one table of all would be a copy of the whole pyramid, and its gradient another
+    tables = (x.permute(0, 2, 3, 1).flatten(0, 2) for x in levels)
+    found = torch.cat([table.index_select(0, part.flatten()) for table, part in zip(tables, parts, strict=True)])
+    found = found.reshape(len(cell), 9, levels[0].shape[1]).index_select(0, order.argsort())
+    return found.masked_fill(~inside.flatten(1)[..., None], 0).flatten(1)
 
 
 def convolve(conv: nn.Conv2d, seen: Tensor) -> Tensor:
