@@ -12,13 +12,14 @@ if TYPE_CHECKING:
 
 
 def torch_network(detector: "nn.Module") -> Network:
-    """Return `detector` as a function of arrays, on a GPU where there is one."""
+    """Return `detector` as a function of arrays, on a GPU where there is one; it is changed: its BNs are put into its
+    convolutions, and it learns no more."""
     import torch
 
-    from spnas.nets.folding import folded
+    from spnas.nets.folding import fold_norms
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    ready = folded(detector.to(device))
+    ready = fold_norms(detector.eval()).to(device)
 
     @torch.no_grad()
     def look(images: NDArray[np.float32], sizes: NDArray[np.int64]) -> Raw:
