@@ -10,7 +10,7 @@ from spnas.arch.space import why_not
 from spnas.search.budget import Budget, CostOf
 from spnas.search.solver import BOTH_WAYS, draw_step, moves_of
 
-TRIES = 100
+TRIES, TRIES_NEAR = 100, 20
 MOST_REPAIRS = 3
 
 Drawn = tuple[Arch, tuple[Move, ...]]
@@ -27,10 +27,11 @@ def draw_free(
     most_moves: int = 3,
     kinds: tuple[str, ...] = SERIAL,
 ) -> Drawn | None:
-    """Draw one to `most_moves` moves until the child is new, inside the space and within the budget."""
-    for _ in range(TRIES):
+    """Draw one to `most_moves` moves until the child is new, inside the space and within the budget; where tries fail,
+    one more for every so many: what is near was tried already."""
+    for attempt in range(TRIES):
         child, moves = arch, list[Move]()
-        for _ in range(int(draw.integers(1, most_moves + 1))):
+        for _ in range(int(draw.integers(1, most_moves + attempt // TRIES_NEAR + 1))):
             move = draw_move(child, draw, kinds)
             child = apply(child, move)
             moves.append(move)
