@@ -154,8 +154,9 @@ class Follower:
             self._counted += 1
 
     def _count(self, number: int) -> None:
-        outcome, arch = self.outcomes[number], self.candidates[number].arch
-        if outcome.gmacs:
+        outcome, candidate = self.outcomes[number], self.candidates[number]
+        arch = candidate.arch
+        if outcome.gmacs and candidate.role != "reignite":  # whose pictures have another size
             time = self._time(arch) if self._time and self.against == "milliseconds" else None
             self._by_arch[arch] = Spent(gmacs=outcome.gmacs, params=outcome.params, milliseconds=time)
         placed = len(self.archive.fitness)
