@@ -8,6 +8,7 @@ import sqlite3
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -132,6 +133,38 @@ def test_a_batch_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
         ledger.propose(candidate(1, seed=8))
     with Ledger.open(tmp_path / "l") as ledger:
         assert [c.seed for c in ledger.candidates()] == [7, 8]
+
+
+class Interrupted:
+    """A connection at which Ctrl-C comes in right after a transaction began, once."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self.connection, self.due = connection, True
+
+    def execute(self, *words: Any) -> sqlite3.Cursor:
+        done = self.connection.execute(*words)
+        if self.due and words[0].startswith("BEGIN"):
+            self.due = False
+            raise KeyboardInterrupt
+        return done
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.connection, name)
+
+
+def test_an_interrupt_between_two_lines_leaves_no_transaction_behind(tmp_path: Path) -> None:
+    """What is written on the way out must not meet it, and call the file damaged."""
+    with Ledger.open(tmp_path / "ledger.sqlite") as ledger:
+        ledger._connection = Interrupted(ledger._connection)  # type: ignore[assignment]
+        with pytest.raises(KeyboardInterrupt), ledger.batch():
+            ledger.propose(candidate(0))
+        ledger.add_elapsed(1.5)
+        ledger._connection.execute("BEGIN IMMEDIATE")  # as if the block had not been entered yet
+        ledger.add_elapsed(1.5)
+        ledger.propose(candidate(0))
+    with Ledger.open(tmp_path / "ledger.sqlite", read_only=True) as ledger:
+        assert [c.number for c in ledger.candidates()] == [0]
+        assert ledger.elapsed_seconds() == 3.0
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])

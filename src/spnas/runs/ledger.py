@@ -231,8 +231,8 @@ class Ledger:
         When the block raises, none of it is.
         """
         with self._writing():
-            self._batched = True
             try:
+                self._batched = True
                 yield
             finally:
                 self._batched = False
@@ -243,8 +243,10 @@ class Ledger:
             yield
             return
         with sqlite_faults_named(self.path):
-            self._connection.execute("BEGIN IMMEDIATE")
+            if self._connection.in_transaction:  # Ctrl-C came right after a transaction began: it is nobody's
+                self._connection.execute("ROLLBACK")
             try:
+                self._connection.execute("BEGIN IMMEDIATE")
                 yield
                 self._connection.execute("COMMIT")
             except BaseException:
