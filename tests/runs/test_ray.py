@@ -21,6 +21,7 @@ from spnas.errors import IntegrityError, UsageError
 from spnas.runs import cluster, parcels
 from spnas.runs.executors import Executor, FileRef, MakeWork, WorkerDied, WorkFailed, inline, ray
 
+SECONDS_AT_MOST = 240  # three workers that cannot be started take a minute on a busy machine
 WORK = """
 import ctypes, hashlib, json, os, pathlib, time
 
@@ -127,7 +128,7 @@ def ask(executor: Executor, do: str, **task: Any) -> Future[bytes]:
 
 
 def look(executor: Executor) -> dict[str, Any]:
-    answer: dict[str, Any] = json.loads(ask(executor, "look").result(60))
+    answer: dict[str, Any] = json.loads(ask(executor, "look").result(SECONDS_AT_MOST))
     return answer
 
 
