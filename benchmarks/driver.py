@@ -243,8 +243,10 @@ def main() -> None:
     chosen = parser.parse_args()
     print(f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}")
     for name in chosen.parts or ("rates", "shares"):
-        table = shares(chosen.most) if name == "shares" else None
-        table = table or rates(chosen.most, chosen.root, chosen.ledger or ["none", "on disk"])
+        if name == "shares":
+            table = shares(chosen.most)
+        else:
+            table = rates(chosen.most, chosen.root, chosen.ledger or ["none", "on disk"])
         print("\n" + "\n".join(table), flush=True)
 
 

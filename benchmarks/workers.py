@@ -19,8 +19,8 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
-from spnas.errors import USER_FAULTS
 from spnas.runs.folder import RunFolder
+from spnas.runs.tail import Tail
 
 COMMAND = [sys.executable, "-c", "from spnas.cli import main; main()", "search"]
 SEARCH = ["--candidates", "40", "--steps", "480"]
@@ -39,44 +39,22 @@ class Run(NamedTuple):
         return 3600 * self.trainings / self.seconds
 
 
-def count(folder: Path) -> int:
-    """Return how many outcomes are in the ledger of a study that may not have begun."""
-    try:
-        with RunFolder(folder).open_ledger(read_only=True) as ledger:
-            return len(ledger.outcomes())
-    except (OSError, *USER_FAULTS):
-        return 0
-
-
-def state_of(folder: Path) -> tuple[int, int] | None:
-    """Return what changes whenever something is written to a ledger, None while there is none."""
-    try:
-        status = RunFolder(folder).ledger.stat()
-    except FileNotFoundError:
-        return None
-    return status.st_mtime_ns, status.st_size
-
-
 def search(words: list[str], workers: int) -> Run:
     """Run the serial phase of a search, and look at its ledger meanwhile."""
     with tempfile.TemporaryDirectory() as place:
         out = Path(place) / "run"
         command = [*COMMAND, *words, "--phases", "serial", "--workers", str(workers), "--out", str(out), "--quiet"]
-        seen, changed, at = 0, None, list[float]()  # when each outcome was there
+        tail, at = Tail(RunFolder(out).ledger), list[float]()  # when each outcome was there
         with subprocess.Popen([*command, "--json"], stdout=subprocess.DEVNULL) as process:
             while process.poll() is None:
                 time.sleep(SECONDS_BETWEEN_LOOKS)
-                now, state = time.monotonic(), state_of(out)
-                if state != changed:  # looking takes time that the workers need
-                    changed, there = state, count(out)
-                    at += [now] * (there - seen)
-                    seen = max(seen, there)
+                at += [time.monotonic() for event in tail.news() if event.kind == "outcome"]
             if process.returncode:
                 raise SystemExit(f"spnas search ended with {process.returncode}")
-        missed = count(out) - seen
-        if missed or seen < 2:
-            raise SystemExit(f"{missed} outcomes of {seen + missed} were not seen to come; give more --candidates")
-    return Run(seen - 1, at[-1] - at[0])
+        missed = sum(event.kind == "outcome" for event in tail.news())
+        if missed or len(at) < 2:
+            raise SystemExit(f"{missed} outcomes of {missed + len(at)} were not seen to come; give more --candidates")
+    return Run(len(at) - 1, at[-1] - at[0])
 
 
 def main() -> None:

@@ -19,7 +19,7 @@ from spnas.predict.network import torch_network
 from spnas.predict.prepare import padded, resize, stack
 from spnas.predict.sources import Given, Source, gather
 from spnas.predict.tiles import Seen, Tile, Tiling, cut, merge, tiling_of
-from spnas.runs.folder import RunFolder
+from spnas.runs.folder import model_in
 
 BATCH = 16
 Side = int | tuple[int, int] | None
@@ -174,12 +174,7 @@ def load(path: str | Path) -> Model:
         return _load_onnx(path)
     from spnas.train.weights import load_model  # torch, which other networks do without
 
-    if (path / "study.json").is_file():
-        best = RunFolder(path).best
-        if not best.is_dir():
-            raise UsageError(f"{path}: a study that has no best model yet; run its command again to finish it")
-        path = best
-    detector, config = load_model(path)
+    detector, config = load_model(model_in(path))
     return Model(
         torch_network(detector),
         classes=config.classes,

@@ -188,3 +188,16 @@ def _is_empty(entry: Path) -> bool:
 
 def _checksum(schema: int, settings: bytes) -> str:
     return hashlib.sha256(b"%d %b" % (schema, settings)).hexdigest()
+
+
+def model_in(path: Path) -> Path:
+    """Return where the model of `path` lies: the best one of a study, else `path` itself.
+
+    Raises: UsageError where a study has none yet.
+    """
+    if not (path / "study.json").is_file():
+        return path
+    best = RunFolder(path).best
+    if not best.is_dir():
+        raise UsageError(f"{path}: a study that has no best model yet; run its command again to finish it")
+    return best

@@ -2,6 +2,7 @@
 hold, and what is put aside lies in a folder that says so."""
 
 import contextlib
+import itertools
 import os
 import shutil
 import sqlite3
@@ -64,7 +65,7 @@ def _read(database: sqlite3.Connection, id: int) -> Event | None:
 
 def replace_ledger(folder: RunFolder, events: Iterable[Event], elapsed: tuple[str, str] | None) -> Path:
     """Put a ledger of these events in the place of the study's, which stays beside it; return where."""
-    backup = _free(folder.ledger.with_name("ledger-before-repair-{}.sqlite"))
+    backup = free_name(folder.root, "ledger-before-repair-", ".sqlite")
     temp = folder.root / files.TEMPORARY.replace("*", f"backup-{os.getpid()}")
     with files.faults_named(backup):
         shutil.copyfile(folder.ledger, temp)
@@ -78,7 +79,7 @@ def replace_ledger(folder: RunFolder, events: Iterable[Event], elapsed: tuple[st
 
 def put_aside(folder: RunFolder, path: Path) -> Path:
     """Move a file or folder of the study to where damaged things lie, and return where."""
-    into = _free(folder.root / ASIDE / f"{path.relative_to(folder.root).as_posix().replace('/', '-')}.{{}}")
+    into = free_name(folder.root / ASIDE, f"{path.relative_to(folder.root).as_posix().replace('/', '-')}.")
     with files.faults_named(into):
         into.parent.mkdir(exist_ok=True)
         os.replace(path, into)
@@ -87,8 +88,6 @@ def put_aside(folder: RunFolder, path: Path) -> Path:
     return into
 
 
-def _free(pattern: Path) -> Path:
-    number = 1
-    while (path := Path(str(pattern).format(number))).exists():
-        number += 1
-    return path
+def free_name(folder: Path, beginning: str, ending: str = "") -> Path:
+    """Return the first path in `folder` that is not taken: a number, from 1, between `beginning` and `ending`."""
+    return next(path for n in itertools.count(1) if not (path := folder / f"{beginning}{n}{ending}").exists())

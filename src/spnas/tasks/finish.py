@@ -1,6 +1,5 @@
 """What a finished search hands over: the best detector, and a page to look at."""
 
-import itertools
 import shutil
 from pathlib import Path
 
@@ -9,6 +8,7 @@ from spnas.report import write_report
 from spnas.runs.damage import of_best
 from spnas.runs.files import faults_named, sha256, write_atomic
 from spnas.runs.folder import RunFolder
+from spnas.runs.repair import free_name
 from spnas.study import Study
 from spnas.talk import Talk
 from spnas.tasks.page import Told, study_page
@@ -55,8 +55,7 @@ def _put_aside(best: Path, talk: Talk) -> None:
     """Rename `best` where its owner has put something beside an earlier model, which belongs to that one."""
     if not best.exists() or {path.name for path in best.iterdir()} <= BUNDLE:
         return
-    number = next(n for n in itertools.count(1) if not best.with_name(f"best-before-{n}").exists())
-    aside = best.with_name(f"best-before-{number}")
+    aside = free_name(best.parent, "best-before-")
     with faults_named(best):
         best.rename(aside)
     talk.say(f"there is a better model; the one before, and what was put beside it, is in {aside}")

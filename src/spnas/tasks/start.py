@@ -16,7 +16,7 @@ from spnas.models import warm_start
 from spnas.nets.backbone import Backbone
 from spnas.nets.foreign import load_foreign
 from spnas.runs.files import sha256
-from spnas.runs.folder import RunFolder
+from spnas.runs.folder import model_in
 from spnas.train.described import WEIGHTS
 from spnas.train.weights import NOTE as DETECTOR_NOTE
 from spnas.train.weights import ModelConfig, build, load_model
@@ -82,9 +82,7 @@ def begin(
 
 def load_detector(source: Path) -> tuple[nn.Module, ModelConfig]:
     """Load a model, or the best one of a study. Raises: UsageError, IntegrityError."""
-    if (source / "study.json").is_file():
-        source = RunFolder(source).best
-    return load_model(source)
+    return load_model(model_in(source))
 
 
 def is_detector(path: Path) -> bool:
