@@ -243,16 +243,17 @@ class Ledger:
             yield
             return
         with sqlite_faults_named(self.path):
-            if self._connection.in_transaction:  # Ctrl-C came right after a transaction began: it is nobody's
-                self._connection.execute("ROLLBACK")
+            self._roll_back()  # Ctrl-C came right after a transaction began: it is nobody's
             try:
                 self._connection.execute("BEGIN IMMEDIATE")
                 yield
                 self._connection.execute("COMMIT")
-            except BaseException:
-                if self._connection.in_transaction:
-                    self._connection.execute("ROLLBACK")
-                raise
+            finally:
+                self._roll_back()
+
+    def _roll_back(self) -> None:
+        if self._connection.in_transaction:
+            self._connection.execute("ROLLBACK")
 
 
 def _encode(kind: str, name: str, value: object) -> bytes:
