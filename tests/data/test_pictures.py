@@ -11,7 +11,7 @@ import pytest
 from PIL import Image, ImageOps
 
 from spnas.data.exif import turn_boxes, turn_pixels
-from spnas.data.pictures import SAFE_FORMATS, picture_header, picture_size, read_picture
+from spnas.data.pictures import SAFE_FORMATS, picture_header, picture_size, read_picture, resize
 from spnas.errors import DataError
 
 RNG = np.random.default_rng(5)
@@ -72,6 +72,34 @@ def test_orientation_is_applied_as_viewers_do(code: int, format: str, tmp_path: 
         expected = np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
     assert np.array_equal(read_picture(path), expected)
     assert picture_size(path) == expected.shape[1::-1]
+
+
+@pytest.mark.parametrize("size", [(50, 70), (3, 4), (7, 5), (1, 1), (7, 200)])
+@pytest.mark.parametrize(("code", "mode"), [(1, "RGB"), (1, "L"), (6, "RGB"), (3, "RGBA")])
+def test_read_at_a_size_is_read_then_resized(size: tuple[int, int], code: int, mode: str, tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = code
+    path = save(tmp_path / "a", Image.fromarray(PIXELS).convert(mode), "PNG", exif=exif)
+    whole, asked = read_picture(path), []
+    small = read_picture(path, to=lambda *sides: asked.append(sides) or size)
+    assert asked == [whole.shape[1::-1]]
+    assert small.shape == (*size[::-1], 3)
+    assert np.array_equal(small, resize(whole, size))
+
+
+@pytest.mark.parametrize("size", [(50, 70), (25, 35), (100, 140)])
+def test_a_part_of_an_array_is_resized_as_its_copy(size: tuple[int, int]) -> None:
+    part = np.random.default_rng(3).integers(0, 256, (90, 60, 3), dtype=np.uint8)[10:80, 5:55]
+    assert np.array_equal(resize(part, size), resize(part.copy(), size))
+
+
+def test_resizing_to_the_same_size_changes_nothing() -> None:
+    assert resize(PIXELS, PIXELS.shape[1::-1]) is PIXELS
+
+
+def test_downsizing_averages() -> None:
+    checks = np.tile(np.array([[0, 255], [255, 0]], np.uint8), (20, 20))[:, :, None].repeat(3, axis=2)
+    assert np.abs(resize(checks, (5, 5)).astype(int) - 127).max() <= 2
 
 
 @pytest.mark.parametrize("code", range(1, 9))

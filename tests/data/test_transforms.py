@@ -14,7 +14,6 @@ from spnas.data.transforms import (
     Sample,
     colour_matrix,
     flip,
-    resize,
     sanitise,
     vary,
     write_normalised,
@@ -63,16 +62,6 @@ def test_resizing_keeps_the_aspect_within_both_limits(
     rule: Resize, given: tuple[int, int], expected: tuple[int, int]
 ) -> None:
     assert rule.target(*given) == expected
-
-
-def test_resizing_to_the_same_size_changes_nothing() -> None:
-    pixels = sample([]).pixels
-    assert resize(pixels, (40, 30)) is pixels
-
-
-def test_downsizing_averages() -> None:
-    checks = np.tile(np.array([[0, 255], [255, 0]], np.uint8), (20, 20))[:, :, None].repeat(3, axis=2)
-    assert np.abs(resize(checks, (5, 5)).astype(int) - 127).max() <= 2
 
 
 def test_flipping_twice_is_no_change() -> None:

@@ -10,8 +10,7 @@ import torch
 from spnas.data.batches import Pictures, eval_batches
 from spnas.data.records import DataSet
 from spnas.data.transforms import Resize, write_normalised
-from spnas.data.transforms import resize as resize_in_training
-from spnas.predict.prepare import resize, stack
+from spnas.predict.prepare import stack
 
 RNG = np.random.default_rng(3)
 
@@ -35,13 +34,6 @@ def test_every_value_of_a_pixel_is_normalised_as_in_training() -> None:
     for row, (pixels, (h, w)) in enumerate(zip(few, sizes.tolist(), strict=True)):
         write_normalised(pixels, theirs[row, :, :h, :w])
     np.testing.assert_array_equal(images, theirs.numpy())
-
-
-@pytest.mark.parametrize("size", [(50, 70), (25, 35), (100, 140), (1, 1), (7, 200)])
-def test_pictures_are_resized_as_in_training(size: tuple[int, int]) -> None:
-    """Also a part of one, which is no contiguous array."""
-    pixels = RNG.integers(0, 256, (90, 60, 3), dtype=np.uint8)[10:80, 5:55]
-    np.testing.assert_array_equal(resize(pixels, size), resize_in_training(np.ascontiguousarray(pixels), size))
 
 
 WITHOUT_TORCH = """

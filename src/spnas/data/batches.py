@@ -19,7 +19,6 @@ from spnas.data.transforms import (
     Resize,
     Sample,
     colour_matrix,
-    resize,
     vary,
     write_normalised,
     zoom,
@@ -125,24 +124,27 @@ class Pictures:
     def _load(self, index: int) -> NDArray[np.uint8]:
         """Decode and resize one picture, and keep it while there is room."""
         path = self.annotations.path(index)
+        known = tuple(self.annotations.sizes[index].tolist())
+
+        def target(width: int, height: int) -> tuple[int, int]:
+            if (width, height) != known:
+                raise DataError(
+                    path,
+                    "",
+                    "picture-changed",
+                    f"is now {width} x {height}, it was {known[0]} x {known[1]} when opened",
+                    "restore the picture, or start a new study",
+                )
+            return self.resize.target(width, height)
+
         for attempt in range(READ_TRIES):
             try:
-                pixels = read_picture(path, formats=self.formats)
+                small = read_picture(path, formats=self.formats, to=target)
                 break
             except DataError:
                 if attempt == READ_TRIES - 1:
                     raise
                 time.sleep(RETRY_SECONDS)  # a network disk may need a moment
-        width, height = (int(v) for v in self.annotations.sizes[index])
-        if pixels.shape[:2] != (height, width):
-            raise DataError(
-                path,
-                "",
-                "picture-changed",
-                f"is now {pixels.shape[1]} x {pixels.shape[0]}, it was {width} x {height} when opened",
-                "restore the picture, or start a new study",
-            )
-        small = resize(pixels, self.resize.target(width, height))
         with self._lock:
             if index not in self._cache and small.nbytes <= self._room:
                 self._room -= small.nbytes

@@ -12,7 +12,7 @@ What a picture becomes:
 
 import io
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -68,16 +68,31 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
         return (self.height, self.width) if self.orientation in TURNED else (self.width, self.height)
 
 
-def read_picture(path: Path, *, formats: tuple[str, ...] = SAFE_FORMATS) -> NDArray[np.uint8]:
-    """Decode one picture completely, as displayed.
+def read_picture(
+    path: Path,
+    *,
+    formats: tuple[str, ...] = SAFE_FORMATS,
+    to: Callable[[int, int], tuple[int, int]] | None = None,
+) -> NDArray[np.uint8]:
+    """Decode one picture completely, as displayed; `to` is given its width and height and says those it gets.
 
     Shapes: returns (H, W, 3), RGB.
     Raises: DataError when the file is not a whole picture of an allowed kind.
     """
     with _opened(path, formats) as image:
-        code = read_header(path, image).orientation
+        header = read_header(path, image)
+        size = (header.width, header.height) if to is None else to(header.width, header.height)
         image.load()
-        return turn_pixels(to_rgb(image), code)
+        if image.mode == "RGB" and header.orientation == 1:  # the usual kind: straight to its size
+            return np.array(image if size == image.size else image.resize(size, Image.Resampling.BILINEAR))
+        return resize(turn_pixels(to_rgb(image), header.orientation), size)
+
+
+def resize(pixels: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
+    """Return `pixels` at this size (width, height), bilinear and antialiased."""
+    if pixels.shape[1::-1] == size:
+        return pixels
+    return np.asarray(Image.fromarray(np.ascontiguousarray(pixels)).resize(size, Image.Resampling.BILINEAR))
 
 
 def picture_header(path: Path, *, formats: tuple[str, ...] = SAFE_FORMATS, data: bytes | None = None) -> Header:

@@ -15,8 +15,8 @@ from PIL import Image
 
 from spnas.data.batches import Batch
 from spnas.data.labelled import Labelled, LabelledSet
-from spnas.data.pictures import SAFE_FORMATS, read_picture
-from spnas.data.transforms import FILL, MILD, Augment, colour_matrix, resize, write_normalised
+from spnas.data.pictures import SAFE_FORMATS, read_picture, resize
+from spnas.data.transforms import FILL, MILD, Augment, colour_matrix, write_normalised
 from spnas.errors import DataError
 from spnas.rng import rng as keyed_rng
 

@@ -11,6 +11,8 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from spnas.data.pictures import resize
+
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
 LUMA = (0.299, 0.587, 0.114)
@@ -63,13 +65,6 @@ class Sample(NamedTuple):
     labels: NDArray[np.int64]
     ignore: NDArray[np.bool_]
     scale: tuple[float, float]
-
-
-def resize(pixels: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
-    """Return `pixels` at this size (width, height), bilinear and antialiased."""
-    if pixels.shape[1::-1] == size:
-        return pixels
-    return np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.BILINEAR))
 
 
 def flip(sample: Sample) -> Sample:

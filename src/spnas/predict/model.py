@@ -11,12 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from spnas.data.pictures import resize
 from spnas.errors import UsageError, escape
 from spnas.export.session import open_onnx
 from spnas.predict import Network, Raw, Sizing
 from spnas.predict.detections import Detections
 from spnas.predict.network import torch_network
-from spnas.predict.prepare import padded, resize, stack
+from spnas.predict.prepare import padded, stack
 from spnas.predict.sources import Given, Source, gather
 from spnas.predict.tiles import Seen, Tile, Tiling, cut, merge, tiling_of
 from spnas.runs.folder import model_in

@@ -4,19 +4,11 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 MEAN = np.array((0.485, 0.456, 0.406), np.float32)
 STD = np.array((0.229, 0.224, 0.225), np.float32)
 STRIDE = 32  # heights and widths of a batch are multiples of it
 Pixels = NDArray[np.uint8]  # (H, W, 3)
-
-
-def resize(pixels: Pixels, size: tuple[int, int]) -> Pixels:
-    """Return `pixels` at this size (width, height), bilinear and antialiased."""
-    if pixels.shape[1::-1] == size:
-        return pixels
-    return np.asarray(Image.fromarray(np.ascontiguousarray(pixels)).resize(size, Image.Resampling.BILINEAR))
 
 
 def padded(pixels: Pixels) -> tuple[int, int]:
