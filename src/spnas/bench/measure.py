@@ -13,7 +13,7 @@ from spnas.arch.published import arch_of
 from spnas.bench import Case, Measured, Quartiles
 from spnas.bench.memory import peak_mib
 from spnas.data.batches import Batch, Resize
-from spnas.nets.folding import fold_norms
+from spnas.nets.inference import optimise_for_inference
 from spnas.nets.settings import PRESETS
 from spnas.train.loop import TrainKey, train
 from spnas.train.settings import PRESETS as TRAINING
@@ -48,7 +48,7 @@ def detector_of(case: Case) -> nn.Module:
     )
     made = build(config, seed=0)
     if case.what == "inference":
-        fold_norms(made.eval())  # as `spnas predict` and `spnas evaluate` do
+        optimise_for_inference(made)  # as `spnas predict` and `spnas evaluate` do
     return made.to(case.device, memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
 
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from spnas.data.batches import Batch
-from spnas.nets.folding import folded
+from spnas.nets.inference import inference_copy
 
 
 class Found(msgspec.Struct, frozen=True, eq=False, kw_only=True):
@@ -55,7 +55,7 @@ def detect(
     detector.eval()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     detector.to(device)
-    ready = folded(detector)
+    ready = inference_copy(detector)
     parts: list[tuple[Any, ...]] = []
     done = 0
     for batch in batches:

@@ -21,7 +21,7 @@ from torchvision.ops import roi_align
 from spnas.nets import boxes as bx
 from spnas.nets.anchors import anchors
 from spnas.nets.detectors import Detections
-from spnas.nets.folding import fold_norms
+from spnas.nets.inference import fold_norms
 from spnas.nets.proposals import RPN, Guesses
 from spnas.nets.regions import RegionHead
 from spnas.nets.roi import USUAL_SCALE, level_of

@@ -12,14 +12,14 @@ if TYPE_CHECKING:
 
 
 def torch_network(detector: "nn.Module") -> Network:
-    """Return `detector` as a function of arrays, on a GPU where there is one; it is changed: its BNs are put into its
-    convolutions, and it learns no more."""
+    """Return `detector` as a function of arrays, on a GPU where there is one; it is changed, and
+    learns no more."""
     import torch
 
-    from spnas.nets.folding import fold_norms
+    from spnas.nets.inference import optimise_for_inference
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    ready = fold_norms(detector.eval()).to(device)
+    ready = optimise_for_inference(detector).to(device)
 
     @torch.no_grad()
     def look(images: NDArray[np.float32], sizes: NDArray[np.int64]) -> Raw:
