@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -32,8 +33,9 @@ from spnas.search.rules import PARTS, rules_of
 from spnas.search.settings import LAG, Plan, SearchSettings
 
 ROOT = parse("basic: 16x2 / 32x2 / 64x2 / 128x2")
-NOISE = 0.04  # standard deviation of AP between two trainings of one net
-EARLY_KINSHIP = 0.7  # correlation of a training's luck after a third of its steps with that at its end
+NOISE = 0.043  # standard deviation of AP between trainings of one net from scratch (benchmarks/luck.py)
+INHERITED = 0.9  # correlation of a net's luck with that of the weights it began with (likewise)
+EARLY_KINSHIP = 0.7  # correlation of what is new in a training's luck after a third of its steps with that at its end
 EARLY_GAIN, EARLY_SHOCK = 0.6, 0.01  # by then so much of a move's gain shows, and so much of it is still to be mended
 DRIFT, DRIFT_LASTS = 0.05, 5.0  # what training on brings in the end, and after how many trainings most of it is there
 FAR = (0.4, 10.0)  # the same where the root is far from being trained out
@@ -49,6 +51,13 @@ ARMS = {
 }
 
 Quality = Callable[[Arch], float]
+
+
+class Past(NamedTuple):
+    """What came before: how often a net's line was trained on, and its luck in standard deviations."""
+
+    trainings: int
+    luck: float
 
 
 @lru_cache(maxsize=200_000)
@@ -123,23 +132,29 @@ def trained(
     archive: Archive,
     quality: Quality,
     *,
-    lines: dict[int, int],
+    past: dict[int, Past],
     seed: int,
     drifting: tuple[float, float],
 ) -> Outcome:
-    """Train on the landscape: the net's quality, what training on has brought, and luck."""
+    """Train on the landscape: the net's quality, what training on has brought, and luck, most of it inherited."""
     number, parent = candidate.number, candidate.parent
-    lines[number] = 0 if parent is None else lines[parent] + 1
-    luck = rng(seed, "luck", number if candidate.continues is None else candidate.continues).standard_normal(2)
+    began = rng(seed, "luck", number if candidate.continues is None else candidate.continues)
+    new, other = (float(v) for v in began.standard_normal(2))
+    before_it = past[parent] if parent is not None else Past(-1, 0.0)
+    kept = INHERITED if parent is not None else 0.0
+    fresh = math.sqrt(1 - kept**2)
+    past[number] = Past(before_it.trainings + 1, kept * before_it.luck + fresh * new)
+    trainings, luck = past[number]
     worth, before = quality(candidate.arch), quality(archive.candidates[parent].arch) if parent is not None else 0.0
 
     def drift(trainings: float) -> float:
         return drifting[0] * (1 - math.exp(-trainings / drifting[1]))
 
-    late = worth + drift(lines[number]) + NOISE * float(luck[0])
-    kin = EARLY_KINSHIP * float(luck[0]) + math.sqrt(1 - EARLY_KINSHIP**2) * float(luck[1])
+    late = worth + drift(trainings) + NOISE * luck
+    kin = EARLY_KINSHIP * new + math.sqrt(1 - EARLY_KINSHIP**2) * other
+    early_luck = kept * before_it.luck + fresh * kin
     shock = EARLY_SHOCK if candidate.moves else 0.0
-    early = before + EARLY_GAIN * (worth - before) - shock + drift(lines[number] - 2 / 3) + NOISE * kin
+    early = before + EARLY_GAIN * (worth - before) - shock + drift(trainings - 2 / 3) + NOISE * early_luck
     ap = late if candidate.until is None else early
     return Outcome(number=number, metrics={"ap": ap}, early={"ap": early} if candidate.look is not None else {})
 
@@ -148,7 +163,7 @@ def play(arm: str, landscape: str, seed: int) -> float:
     """Search for as many steps as there are, and return the true quality of what was found, less the root's."""
     settings, (make, drifting) = settings_of(arm, seed), LANDSCAPES[landscape]
     quality = make(seed)
-    archive, outcomes, lines = Archive(settings.rules, settings.objective, cost), list[Outcome](), dict[int, int]()
+    archive, outcomes, past = Archive(settings.rules, settings.objective, cost), list[Outcome](), dict[int, Past]()
     steps, counted = 0, 0
     while True:
         number = len(outcomes)
@@ -164,7 +179,7 @@ def play(arm: str, landscape: str, seed: int) -> float:
         if steps > TRAININGS * CHILD_STEPS:
             break
         archive.see(candidate)
-        outcomes.append(trained(candidate, archive, quality, lines=lines, seed=seed, drifting=drifting))
+        outcomes.append(trained(candidate, archive, quality, past=past, seed=seed, drifting=drifting))
     for outcome in outcomes[counted:]:
         archive.learn(outcome)
     found = choose(archive, settings, cost, fits=lambda arch: not settings.budget.exceeded(cost(arch)))[0].arch

@@ -78,10 +78,11 @@ class StudySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """A study; the same settings and the same data give the same ledger.
 
     latency: what milliseconds are told from, where the budget is in milliseconds.
-    start: SHA-256 of the weights that the root begins with, a copy of which is `START` in the study's folder.
+    start: SHA-256 of the weights that the root begins with, a copy of which is `START` in the study's folder;
+        start_source, that of the file they came from.
     """
 
-    schema: int = 2
+    schema: int = 3
     data: DataChoice
     fingerprint: str
     recipe_name: str
@@ -92,6 +93,7 @@ class StudySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     wishes: Wishes = Wishes()
     ignition: Ignition = Ignition()
     start: str | None = None
+    start_source: str | None = None
 
 
 def labelled_for(learned: Annotations, ignition: Ignition, fingerprint: str) -> LabelledSet:

@@ -222,8 +222,24 @@ def test_every_candidate_starts_where_its_record_says(whole: tuple[Path, str]) -
     assert all(drift[c.number] > engine.DRIFT for c in candidates if c.parent is not None)
 
 
+def generation(candidates: list[Candidate], number: int) -> tuple[int, int]:
+    """Return the root of a net's line, and how many steps of descent after it."""
+    parent, after = candidates[number].parent, 0
+    while candidates[number].role != "root" and parent is not None:
+        number, after = parent, after + 1
+        parent = candidates[number].parent
+    return number, after
+
+
+def controls_like(candidates: list[Candidate], child: Candidate) -> list[Candidate]:
+    """Return the controls of nets of the generation of a child's parent."""
+    found = [c for c in candidates if c.role == "control" and c.parent is not None]
+    wanted = generation(candidates, child.parent or 0) if child.parent is not None else None
+    return [c for c in found if generation(candidates, c.parent or 0) == wanted]
+
+
 def test_children_are_new_within_the_budget_and_compared_with_a_control(whole: tuple[Path, str]) -> None:
-    """What a child gains is its metric less the mean of its parent's controls."""
+    """What a child gains is its metric less its parent's, and less what its generation gained by training on."""
     candidates, outcomes, archive, _ = records(whole[0])
     search = engine.settings_of(FAST)
     children = [c for c in candidates if c.role == "child"]
@@ -232,14 +248,14 @@ def test_children_are_new_within_the_budget_and_compared_with_a_control(whole: t
     assert len({c.arch.id for c in children}) == len(children)
     for child in children:
         assert not search.budget.exceeded(engine.cost(child.arch))
-        controls = [c for c in candidates[: child.number] if c.role == "control" and c.parent == child.parent]
-        assert len(controls) >= (3 if child.parent == 0 else 1)
+        assert len(controls_like(candidates[: child.number], child)) >= (3 if child.parent == 0 else 1)
         assert child.parent is not None
         assert child.parent <= child.number - 1
     for number, gain in archive.gains.items():
         parent = candidates[number].parent
-        controls = [outcomes[c.number].metrics["ap"] for c in candidates if c.role == "control" and c.parent == parent]
-        assert gain == pytest.approx(outcomes[number].metrics["ap"] - statistics.fmean(controls), abs=1e-12)
+        ap = {n: outcome.metrics.get("ap", 0.0) for n, outcome in outcomes.items()}
+        drifts = [ap[c.number] - ap[c.parent] for c in controls_like(candidates, candidates[number])]  # type: ignore[index]
+        assert gain == pytest.approx(ap[number] - ap[parent] - statistics.fmean(drifts), abs=1e-12)  # type: ignore[index]
         assert archive.fitness[number] == pytest.approx(archive.fitness[parent] + gain, abs=1e-12)  # type: ignore[index]
     assert len(archive.gains) > 4
 

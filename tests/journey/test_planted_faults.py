@@ -147,8 +147,8 @@ PLANTED = [
     ),
     (
         "search/archive.py",
-        "        gain = value - statistics.fmean(values)",
-        "        gain = value - max(values)",
+        "        gain = value - before - statistics.fmean(drifts)",
+        "        gain = value - before - max(drifts)",
         f"{ORDER}::test_children_are_new_within_the_budget_and_compared_with_a_control",
     ),
     (

@@ -32,7 +32,7 @@ def rewrite(root: Path, **changes: object) -> None:
     (root / "study.json").write_bytes(json.dumps(label).encode()[:-1] + b', "settings": ' + settings + b"}")
 
 
-@pytest.mark.parametrize("name", ["schema1", "schema2"])
+@pytest.mark.parametrize("name", ["schema1", "schema2", "schema3"])
 def test_a_ledger_of_any_schema_is_read(name: str, tmp_path: Path) -> None:
     """Candidates, outcomes, time and the canonical dump; the whole is in order but for the weights, not kept here."""
     folder = RunFolder(study(name, tmp_path))
@@ -54,7 +54,7 @@ def test_a_ledger_of_any_schema_is_read(name: str, tmp_path: Path) -> None:
 
 def test_the_present_schema_is_gone_on_with(tmp_path: Path) -> None:
     """The fixture of today's schema is complete: nothing in it is refused."""
-    stored = stored_settings(RunFolder(study("schema2", tmp_path)), StudySettings)
+    stored = stored_settings(RunFolder(study("schema3", tmp_path)), StudySettings)
     assert stored is not None
     assert stored.schema == msgspec.structs.fields(StudySettings)[0].default
     assert stored.search.phases == ("serial", "parallel", "final")
@@ -63,7 +63,7 @@ def test_the_present_schema_is_gone_on_with(tmp_path: Path) -> None:
 def test_going_on_with_an_older_schema_is_refused_with_what_can_be_done(tmp_path: Path) -> None:
     """Not as `something else`: the line says which schema it is, that it can be read, and two ways on."""
     root = study("schema1", tmp_path)
-    with pytest.raises(UsageError, match=r"schema 1, this one goes on with 2\); 'spnas ledger dump' still reads it"):
+    with pytest.raises(UsageError, match=r"schema 1, this one goes on with 3\); 'spnas ledger dump' still reads it"):
         stored_settings(RunFolder(root), StudySettings)
     before = (root / "ledger.sqlite").read_bytes()
     assert len(verify(root).problems) == 6
@@ -74,9 +74,9 @@ def test_going_on_with_an_older_schema_is_refused_with_what_can_be_done(tmp_path
 
 def test_a_newer_schema_is_refused(tmp_path: Path) -> None:
     """Of the settings as of the folder, also where all fields happen to be known."""
-    root = study("schema2", tmp_path)
-    rewrite(root, schema=3)
-    with pytest.raises(UsageError, match="schema 3, newer than 2; install the spnas that wrote it"):
+    root = study("schema3", tmp_path)
+    rewrite(root, schema=4)
+    with pytest.raises(UsageError, match="schema 4, newer than 3; install the spnas that wrote it"):
         stored_settings(RunFolder(root), StudySettings)
     text = (root / "study.json").read_text()
     (root / "study.json").write_text(text.replace('"schema": 1', '"schema": 2', 1))

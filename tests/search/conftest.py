@@ -50,11 +50,15 @@ def outcome(candidate: Candidate, parent: Outcome | None, *, fails: bool = False
     luck = noise * float(rng(0, "luck", began).standard_normal())
     value = quality(candidate.arch) + luck
     spent = cost(candidate.arch)
-    share = candidate.steps_here / candidate.steps
+    inherited = parent.metrics["ap"] - before if parent else 0.0
+
+    def after(steps: int) -> float:
+        return inherited + (value - inherited) * steps / candidate.steps + drift
+
     return Outcome(
         number=candidate.number,
-        metrics=_told(value * share + drift) | {"drift": drift},
-        early=_told(value * candidate.look / candidate.steps + drift) if candidate.look is not None else {},
+        metrics=_told(after(candidate.steps_here)) | {"drift": drift},
+        early=_told(after(candidate.look)) if candidate.look is not None else {},
         gmacs=spent.gmacs,
         params=spent.params,
         weights=f"weights/{candidate.number}",

@@ -74,12 +74,13 @@ def test_the_best_predicted_of_several_is_taken_once_enough_was_learned() -> Non
 def test_of_several_promising_children_the_most_promising_is_gone_on_with_and_of_equal_ones_the_first() -> None:
     settings = make("plus")
     archive = Archive(settings.rules, settings.objective, cost)
-    for number in range(4):
-        archive.see(Candidate(number=number, role="child", arch=DEPTHS[number], steps=9, seed=0, parent=0, until=3))
-    archive.promising = {0: 0.01, 1: 0.03, 2: 0.03, 3: -0.01}
-    found = next_child(4, archive, settings, phase="serial", parents={}, draw=lambda _p, _c: None)
+    archive.see(Candidate(number=0, role="root", arch=DEPTHS[4], steps=9, seed=0))
+    for number in range(1, 5):
+        archive.see(Candidate(number=number, role="child", arch=DEPTHS[number - 1], steps=9, seed=0, parent=0, until=3))
+    archive.promising = {1: 0.01, 2: 0.03, 3: 0.03, 4: -0.01}
+    found = next_child(5, archive, settings, phase="serial", parents={}, draw=lambda _p, _c: None)
     assert found is not None
-    assert (found.role, found.continues, found.arch, found.until) == ("rung", 1, DEPTHS[1], None)
+    assert (found.role, found.continues, found.arch, found.until) == ("rung", 2, DEPTHS[1], None)
 
 
 def test_where_nothing_can_be_drawn_nothing_is_taken() -> None:

@@ -8,8 +8,7 @@ thousand were taken in before.
 import math
 import statistics
 from collections import defaultdict
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from spnas.arch import Arch, Candidate, Outcome
 from spnas.search.budget import CostOf
@@ -24,17 +23,25 @@ if TYPE_CHECKING:
 MOST_PARENTS = 64
 
 
+class Generation(NamedTuple):
+    """How many steps of descent after which root."""
+
+    root: int
+    after: int
+
+
 class Archive:
     """What was tried, and what was learned from it as far as it counts by now.
 
     fitness: how good root and children are, as differences that compare. With controls it is the root's value, then
       the gains along the line of descent: a child trains on from its parent's weights, so its AP would grow with the
-      length of its line even if no move did anything; adding up gains over the parents' controls takes that away.
-    gains: by how much children beat their parents' controls.
+      length of its line even if no move did anything. What merely training on brings is measured by controls, nets
+      that train on unchanged, on average over all nets of one generation after one root (decision 19).
+    gains: by how much children beat what their parents would have come to.
     pool: who may be a parent.
     serial: the front of the nets without copies.
     promising: children that were stopped early, are worth going on with, and were not gone on with yet; by how much
-      they beat their parents' controls then. behind: those that are not worth it.
+      they beat that then. behind: those that are not worth it.
     """
 
     def __init__(self, rules: Rules, objective: Objective, cost: CostOf) -> None:
@@ -54,8 +61,9 @@ class Archive:
         self.finalists: Finalists | None = None
         self._cost = cost
         self._of_role: dict[tuple[str, str], list[int]] = defaultdict(list)
-        self._controls: dict[int, list[int]] = defaultdict(list)
-        self._waiting: dict[int, list[int]] = defaultdict(list)  # children by the parent whose control they wait for
+        self._generation: dict[int, Generation] = {}
+        self._controls: dict[Generation, list[int]] = defaultdict(list)
+        self._waiting: dict[Generation, list[int]] = defaultdict(list)  # children whose parents' lack controls
         self._settled = 0  # children of which it is known what became of them
         self._grown_at = 0  # how many these were when the hypervolume last grew
 
@@ -63,8 +71,13 @@ class Archive:
         """Take in that a candidate was proposed; in the order of their numbers."""
         self.candidates.append(candidate)
         self._of_role[candidate.phase, candidate.role].append(candidate.number)
+        if candidate.role == "root" or candidate.parent is None:
+            self._generation[candidate.number] = Generation(candidate.number, 0)
+        elif candidate.role in ("child", "rung"):
+            root, after = self._generation[candidate.parent]
+            self._generation[candidate.number] = Generation(root, after + 1)
         if candidate.role == "control" and candidate.parent is not None:
-            self._controls[candidate.parent].append(candidate.number)
+            self._controls[self._generation[candidate.parent]].append(candidate.number)
         elif candidate.role == "rung" and candidate.continues is not None:
             self.promising.pop(candidate.continues, None)
             self.behind.pop(candidate.continues, None)
@@ -82,8 +95,9 @@ class Archive:
             self._settled += candidate.role in ("child", "rung")
             return
         if candidate.role == "control" and candidate.parent is not None:
-            self._measure_noise(candidate.parent)
-            for waiting in self._waiting.pop(candidate.parent, ()):
+            generation = self._generation[candidate.parent]
+            self._measure_noise(generation)
+            for waiting in self._waiting.pop(generation, ()):
                 self._score(waiting)
         else:
             self._score(number)
@@ -102,12 +116,12 @@ class Archive:
         return outcome is not None and outcome.failure is not None
 
     def controls(self, parent: int) -> list[int]:
-        """Return the controls of `parent` that have not failed, with or without an outcome."""
-        return [n for n in self._controls[parent] if not self.failed(n)]
+        """Return the controls of the generation of `parent` that have not failed, with or without an outcome."""
+        return [n for n in self._controls[self._generation[parent]] if not self.failed(n)]
 
     def tries_at_control(self, parent: int) -> int:
-        """Return how often it was tried to continue `parent`."""
-        return len(self._controls[parent])
+        """Return how often it was tried to continue a net of the generation of `parent`."""
+        return len(self._controls[self._generation[parent]])
 
     def price(self, arch: Arch) -> float:
         """Return what a net costs, in the unit of the objective."""
@@ -128,13 +142,12 @@ class Archive:
             if candidate.until is None:
                 self._place(number, value)
             return
-        early = candidate.until is not None
-        others = [o.early if early else o.metrics for o in self._control_outcomes(parent)]
-        values = [v for metrics in others if (v := self.objective.value(metrics)) is not None]
-        if not values:
-            self._waiting[parent].append(number)
+        early, before = candidate.until is not None, self.objective.value(self.outcomes[parent].metrics)
+        drifts = self._drifts(self._generation[parent], early=early)
+        if not drifts or before is None:
+            self._waiting[self._generation[parent]].append(number)
             return
-        gain = value - statistics.fmean(values)
+        gain = value - before - statistics.fmean(drifts)
         if not early:
             self.gains[number] = gain
             self._place(number, self.fitness[parent] + gain)
@@ -144,8 +157,18 @@ class Archive:
             self.behind[number] = gain
             self._settled += 1
 
-    def _control_outcomes(self, parent: int) -> Iterable[Outcome]:
-        return (self.outcomes[n] for n in self._controls[parent] if n in self.outcomes and not self.failed(n))
+    def _drifts(self, generation: Generation, *, early: bool = False) -> list[float]:
+        """Return by how much the nets of a generation got better by training on, or training on for a rung."""
+        found = list[float]()
+        for control in self._controls[generation]:
+            parent = self.candidates[control].parent
+            if control in self.outcomes and not self.failed(control) and parent is not None:
+                outcome = self.outcomes[control]
+                after = self.objective.value(outcome.early if early else outcome.metrics)
+                before = self.objective.value(self.outcomes[parent].metrics)
+                if after is not None and before is not None:
+                    found.append(after - before)
+        return found
 
     def _place(self, number: int, fitness: float) -> None:
         arch = self.candidates[number].arch
@@ -176,11 +199,11 @@ class Archive:
             kept = sorted(self.pool, key=lambda n: (behind[n], -n))[:MOST_PARENTS]
             self.pool = {n: self.pool[n] for n in sorted(kept)}
 
-    def _measure_noise(self, parent: int) -> None:
-        """Estimate from repeated controls of one net how far two trainings of it lie apart."""
-        values = [v for o in self._control_outcomes(parent) if (v := self.objective.value(o.metrics)) is not None]
-        if len(values) > 1:
-            self.noise = statistics.stdev(values)
+    def _measure_noise(self, generation: Generation) -> None:
+        """Estimate from repeated controls of a root how far two trainings of one net lie apart."""
+        drifts = self._drifts(generation)
+        if len(drifts) > 1 and generation.after == 0:
+            self.noise = statistics.stdev(drifts)
 
 
 def newest_that_counts(number: int, lag: int) -> int:

@@ -47,7 +47,7 @@ def next_child(
             if missing is not None:
                 return missing
             if not archive.controls(parent):
-                continue  # without a control no child of it could be told from further training
+                continue  # without one no child of it could be told from further training
         found = _best_drawn(parent, archive, settings, draw, chance)
         if found:
             rungs = settings.rules.rungs and settings.rules.controls
@@ -81,7 +81,8 @@ def _order(number: int, parents: dict[int, Point], settings: SearchSettings, cha
 def _missing_control(
     number: int, parent: int, archive: Archive, settings: SearchSettings, phase: str
 ) -> Candidate | None:
-    """Return the control that is to be there before `parent` has children, None when it is."""
+    """Return the control that is to be there before nets of the generation of `parent` have children, None when it
+    is."""
     is_first = parent == archive.roots()[0] if archive.roots() else False
     wanted = NOISE_CONTROLS if settings.rules.noise and is_first else 1
     tries = archive.tries_at_control(parent)
@@ -102,7 +103,9 @@ def _missing_control(
 
 def least_behind(number: int, archive: Archive, phase: str) -> Candidate | None:
     """Go on with the best of a phase's children where none was gone on with, so that there is one to judge; None where
-    one was, or there is none."""
+    one was, or there is none, or not all of them have been looked at."""
+    if any(n not in archive.outcomes for n in archive.of_role("child", phase)):
+        return None
     mine = {n: gain for n, gain in archive.behind.items() if archive.candidates[n].phase == phase}
     if not mine or not all(archive.failed(n) for n in archive.of_role("rung", phase)):
         return None

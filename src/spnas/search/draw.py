@@ -5,13 +5,15 @@ from collections.abc import Container
 import numpy as np
 
 from spnas.arch import Arch, Move, Space
-from spnas.arch.move import SERIAL, apply
+from spnas.arch.move import SERIAL, SHRINKING, apply
 from spnas.arch.space import why_not
 from spnas.search.budget import Budget, CostOf
-from spnas.search.solver import BOTH_WAYS, draw_step, moves_of
+from spnas.search.solver import draw_step, moves_of
 
 TRIES, TRIES_NEAR = 100, 20
 MOST_REPAIRS = 3
+GROWING = ("expand-block", "expand-stage")
+MOST_TRIED = 8  # a repair need not be drawn uniformly: what is new about a child are the moves before
 
 Drawn = tuple[Arch, tuple[Move, ...]]
 
@@ -52,24 +54,30 @@ def draw_repaired(
     most_moves: int = 3,
     kinds: tuple[str, ...] = SERIAL,
 ) -> Drawn | None:
-    """Draw a move, then up to three more, growing or shrinking, that bring the child into the band of the budget.
+    """Draw one to `most_moves` moves, then some more, growing or shrinking, that bring the child into the band of the
+    budget.
 
     From a net far below the band, what comes nearer to it is taken too. Where nothing of that is found, free moves
     are drawn.
     """
     share = budget.share(cost(arch))
     for _ in range(TRIES // 10):
-        move = draw_move(arch, draw, kinds)
-        child, moves = apply(arch, move), [move]
-        while why_not(child, space) is None and not budget.in_band(cost(child)) and len(moves) <= MOST_REPAIRS:
-            step = draw_step(child, draw, space=space, budget=budget, cost=cost, known=known, kinds=BOTH_WAYS)
+        child, moves = arch, list[Move]()
+        for _ in range(int(draw.integers(1, most_moves + 1))):
+            move = draw_move(child, draw, kinds)
+            moved = apply(child, move)
+            if why_not(moved, space) is None:  # one step outside would waste all the others
+                child, moves = moved, [*moves, move]
+        most = 2 * len(moves) + MOST_REPAIRS
+        while not budget.in_band(cost(child)) and len(moves) < most:
+            ways = SHRINKING if budget.exceeded(cost(child)) else GROWING
+            step = draw_step(child, draw, space=space, budget=budget, cost=cost, kinds=ways, most_tried=MOST_TRIED)
             if step is None:
                 break
             child, moves = step.child, [*moves, step.move]
-        if child.id in known or why_not(child, space) is not None:
-            continue  # nets outside of the space are never priced: a latency table knows no others
         spent = cost(child)
-        if budget.in_band(spent) or (budget.share(spent) > share and not budget.exceeded(spent)):
+        good = budget.in_band(spent) or (budget.share(spent) > share and not budget.exceeded(spent))
+        if good and child.id not in known:
             return child, tuple(moves)
     return draw_free(arch, draw, space=space, budget=budget, cost=cost, known=known, most_moves=most_moves, kinds=kinds)
 

@@ -9,8 +9,10 @@ from spnas.shelf import nearest
 class Rules(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Which parts of a search are on; the defaults are those of the preset `plus`.
 
-    controls: a child is compared with its parent trained on for as long (see `archive`), not by its AP.
+    controls: a child is compared with what its parent would have come to by training on for as long (see `archive`),
+      not by its AP.
     repair: moves are mended to use 90 to 100 % of the budget, also by shrinking; else nets over it are drawn again.
+    leaps: children are up to twice as many moves away from their parents as in the paper.
     density: parents are drawn by how few others on the front cost as much; else all on it alike.
     age: parents are no older than so many candidates, where there are younger ones.
     noise: nets that are worse than the front by no more than the measured noise may be parents too.
@@ -22,6 +24,7 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
     controls: bool = True
     repair: bool = True
+    leaps: bool = True
     density: bool = True
     age: bool = True
     noise: bool = True
@@ -34,7 +37,7 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 PARTS = tuple(name for name in Rules.__struct_fields__ if name != "released")
 PRESETS = {
     "plus": Rules(),
-    "paper": Rules(controls=False, repair=False, density=False, age=False, noise=False, rungs=False, predictor=False),
+    "paper": Rules(**dict.fromkeys((name for name in PARTS if name != "twin"), False)),
     "vega-v1": Rules(**dict.fromkeys(PARTS, False), released=True),
 }
 

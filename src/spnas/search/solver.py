@@ -18,16 +18,14 @@ from spnas.search.budget import BAND_LOW, Budget, CostOf
 BOTH_WAYS = SERIAL + SHRINKING
 KEPT_PARENTS, KEPT_MOVES = 1024, 8192
 
-Leads = Literal["inside", "nearer", "nowhere"]
+Leads = Literal["inside", "nearer", "nowhere"]  # in the band of the budget, nearer to it than before, of no use
 
 
 class Step(NamedTuple):
-    """A move, the net it leads to, and whether that is in the band of the budget, nearer to it than the parent, or
-    of no use."""
+    """A move, and the net it leads to."""
 
     move: Move
     child: Arch
-    leads: Leads
 
 
 class _Parent(NamedTuple):
@@ -98,24 +96,25 @@ def draw_step(
     cost: CostOf,
     known: Container[str] = frozenset(),
     kinds: tuple[str, ...] = BOTH_WAYS,
+    most_tried: int | None = None,
 ) -> Step | None:
     """Draw uniformly among the moves from `arch` to new nets of the space in the band of the budget; where there is
     none, among those that come nearer to the band, not over the budget from below it; None when there is no such
     move either.
 
     known: ids of nets that are not new. cost: the same function every time, since what it told is kept.
+    most_tried: moves that are looked at, all if not given.
     """
     parent = _parent(arch, space, budget, cost, kinds)
-    nearer: Move | None = None
-    for number in draw.permutation(len(parent.moves)).tolist():
+    found: Move | None = None
+    for number in draw.permutation(len(parent.moves))[:most_tried].tolist():
         leads, id = parent.where(number)
-        if leads == "nowhere" or (leads == "nearer" and nearer) or id in known:
+        if leads == "nowhere" or (leads == "nearer" and found) or id in known:
             continue
-        move = parent.moves[number]
+        found = parent.moves[number]
         if leads == "inside":
-            return Step(move, apply(arch, move), "inside")
-        nearer = move
-    return Step(nearer, apply(arch, nearer), "nearer") if nearer else None
+            break
+    return Step(found, apply(arch, found)) if found else None
 
 
 def draw_child(

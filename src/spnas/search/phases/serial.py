@@ -14,10 +14,12 @@ from spnas.arch import Candidate
 from spnas.search import released
 from spnas.search.archive import Archive
 from spnas.search.budget import CostOf
-from spnas.search.children import first_root, next_child
+from spnas.search.children import first_root, least_behind, next_child
 from spnas.search.draw import Drawn, draw_free, draw_repaired
 from spnas.search.phases import reignite
 from spnas.search.settings import SearchSettings
+
+LEAP = 2
 
 
 def propose(number: int, archive: Archive, settings: SearchSettings, cost: CostOf) -> Candidate | None:
@@ -32,7 +34,7 @@ def propose(number: int, archive: Archive, settings: SearchSettings, cost: CostO
         return lit
     over = len(archive.of_role("child", "serial")) + reignite.charge(archive, settings) >= settings.plan.candidates
     if over and not archive.promising:
-        return None
+        return least_behind(number, archive, "serial")
     draw = partial(_draw, archive=archive, settings=settings, cost=cost)
     return next_child(number, archive, settings, phase="serial", parents=archive.pool, draw=draw)
 
@@ -49,5 +51,5 @@ def _draw(
         budget=settings.budget,
         cost=cost,
         known=archive.known,
-        most_moves=settings.most_moves,
+        most_moves=LEAP * settings.most_moves if settings.rules.leaps else settings.most_moves,
     )
