@@ -54,7 +54,7 @@ def test_the_main_job_of_the_readme(tmp_path: Path) -> None:
     result = json.loads(done.stdout)
     assert result["candidates"] >= 10
     assert result["best_metrics"]["ap50"] >= 0.85
-    assert "over its control" in done.stderr
+    assert "over training on" in done.stderr
     report = tmp_path / "runs" / "shapes" / "report.html"
     assert report == Path(result["report"])
     if CHROMIUM is not None:

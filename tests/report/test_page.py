@@ -199,7 +199,7 @@ def test_an_interrupted_study_has_a_page(interrupted: StudyPage) -> None:
         "No final has been trained yet",
         "No architecture has been chosen yet",
         "its loss was not finite at step 31",
-        "3 candidates, 0 on the front, 1 failed, 1 not trained yet.",
+        "3 trainings, 0 on the front, 1 failed, 1 not trained yet.",
     ):
         assert words in text
 

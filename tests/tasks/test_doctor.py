@@ -36,3 +36,17 @@ def test_nothing_is_written_inside_the_data(tmp_path: Path) -> None:
     (tmp_path / "data" / "sub").mkdir(parents=True)
     with pytest.raises(UsageError, match="lies inside the data"):
         doctor(tmp_path / "data", html=tmp_path / "data" / "sub" / "page.html")
+
+
+def test_nothing_but_a_page_of_ours_is_written_over(tiny_folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("precious")
+    for place, said in (
+        (tmp_path / "notes.txt", "is there already and is no page of spnas"),
+        (tmp_path, "is a folder"),
+        (tmp_path / "missing" / "page.html", "its folder is not there"),
+    ):
+        with pytest.raises(UsageError, match=said):
+            doctor(tiny_folder, html=place)
+    assert (tmp_path / "notes.txt").read_text() == "precious"
+    for _ in range(2):
+        doctor(tiny_folder, html=tmp_path / "page.html", decode=False)

@@ -156,7 +156,7 @@ def _counts(rows: tuple[CandidateRow, ...]) -> str:
     failed = sum(1 for row in rows if row.outcome and row.outcome.failure is not None)
     waiting = sum(1 for row in rows if row.outcome is None)
     kept = sum(1 for row in rows if row.on_front)
-    parts = [f"{len(rows)} candidate{'s' * (len(rows) != 1)}", f"{kept} on the front"]
+    parts = [f"{len(rows)} training{'s' * (len(rows) != 1)}", f"{kept} on the front"]
     parts += [f"{failed} failed"] * bool(failed) + [f"{waiting} not trained yet"] * bool(waiting)
     return f"{', '.join(parts)}."
 

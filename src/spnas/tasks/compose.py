@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 import torch
 
+from spnas.arch.published import arch_of
 from spnas.assess import Recipe, input_size, numbers_of
 from spnas.config import (
     QUICK,
@@ -27,8 +28,12 @@ from spnas.data.folders import open_folders
 from spnas.data.records import NOT_A_TARGET, Annotations, DataSet
 from spnas.errors import UsageError
 from spnas.evaluate.detect import NOTHING_FOUND
+from spnas.nets import detectors
 from spnas.search.budget import Budget, parse_budget
+from spnas.search.objective import check_against, check_metric
+from spnas.search.rules import rules_of
 from spnas.search.settings import LAG, SearchSettings
+from spnas.shelf import take
 from spnas.talk import Talk
 from spnas.tasks.begin import Beginning, begin_from
 from spnas.tasks.clock import settle
@@ -83,11 +88,12 @@ def asked_for(
     choice, parsed = choice_of(data), parse_budget(budget) if budget else None
     phases = check_phases(phases, preset, parsed, against)
     refuse_wishes(wishes, phases)
-    opened = open_for(choice, talk)
     kind = recipe_name_for(recipe or ("small" if choice.path is None else None))
+    begun = begin_from(start, root) if start is not None else Beginning(root=root)
+    _refuse_names(detector=detector, root=begun.root, preset=preset, without=without, metric=objective, against=against)
+    opened = open_for(choice, talk)
     resize = resize_for(kind, image_size, opened.train)
     how = recipe_for(kind, resize, batch_size=batch_size, detector=detector)
-    begun = begin_from(start, root) if start is not None else Beginning(root=root)
     size = input_size(opened.train, resize)
     return Asked(
         choice=choice,
@@ -116,6 +122,19 @@ def asked_for(
             lag=lag,
         ),
     )
+
+
+def _refuse_names(
+    *, detector: str, root: str | None, preset: str, without: tuple[str, ...], metric: str, against: str | None
+) -> None:
+    """Refuse what is misspelt before anything is read. Raises: UsageError."""
+    take(detectors, detector)
+    rules_of(preset, without)
+    check_metric(metric)
+    if against is not None:
+        check_against(against)
+    if root is not None:
+        arch_of(root)
 
 
 def settings_of(asked: Asked, *, stored: StudySettings | None, workers: int, talk: Talk) -> StudySettings:
@@ -184,6 +203,11 @@ def _refuse_nothing_to_find(data: DataSet, settings: StudySettings) -> None:
 
 def _refuse_nothing_to_measure(judged: Annotations, metric: str, *, part: str) -> None:
     """Raise UsageError where a metric would be no number on a part that detectors are judged on."""
+    if metric == "lamr" and judged.details is None:
+        raise UsageError(
+            "--objective lamr: needs occlusion, truncation and tags of EuroCity Persons; give data of format ecp, or "
+            "look for ap"
+        )
     if metric != "loss" and metric not in numbers_of(judged, NOTHING_FOUND, metric):
         raise UsageError(
             f"--objective {metric}: nothing in the part of {part} ({len(judged)} pictures) to measure it on; look for "

@@ -19,6 +19,7 @@ from spnas.report import doctor_page as page
 from spnas.report import draw_boxes, encode, records
 from spnas.runs.files import write_atomic
 from spnas.talk import Part, Talk
+from spnas.tasks.overwrite import refuse_other_page
 
 SAMPLES, SAMPLE_PX = 9, 640
 CASES_SHOWN, CLASSES_SHOWN, PAIRS_SHOWN = 5, 80, 60
@@ -39,8 +40,10 @@ def doctor(
     talk = talk or Talk(quiet=True)
     choice = data if isinstance(data, DataChoice) else DataChoice(path=None if data is None else str(data))
     path = generated_folder(GeneratorSettings(), None) if choice.path is None else Path(choice.path)
-    if html is not None and choice.path is not None:
-        _refuse_inside(Path(html), path)
+    if html is not None:
+        refuse_other_page(Path(html), "--html")
+        if choice.path is not None:
+            _refuse_inside(Path(html), path)
     if choice.path is None:
         generate(path, GeneratorSettings())
     with talk.progress():
@@ -71,9 +74,8 @@ def describe(diagnosis: Diagnosis) -> list[str]:
         lines += [f"  {fact.label}: {fact.value}" for fact in _facts(split)]
         lines += [f"  {name}: {count}" for name, count in split.per_class.items()]
     for problem in diagnosis.problems:
-        lines.append(
-            f"{problem.severity}: {problem.file}: {problem.where}: {problem.reason}; {problem.hint} [{problem.code}]"
-        )
+        place = f"{problem.file}: {problem.where}" if problem.where else problem.file
+        lines.append(f"{problem.severity}: {place}: {problem.reason}; {problem.hint} [{problem.code}]")
     lines += [f"{code}: {count} in all" for code, count in sorted(diagnosis.counts.items())]
     if diagnosis.recipe:
         lines.append(f"suggested: --recipe {diagnosis.recipe} --image-size {diagnosis.image_size}")

@@ -9,6 +9,7 @@ from spnas.errors import UsageError, escape
 from spnas.evaluate.results import Row
 
 RESULTS = "results.json"
+PAGE, LONGEST_HEAD = b'<meta name="generator" content="spnas">', 2000
 DRAWN = re.compile(r"\d{5}-.*\.(jpg|png)", re.DOTALL)
 
 
@@ -21,6 +22,19 @@ def refuse_other_file(path: Path, option: str) -> None:
         raise UsageError(f"{option} {path}: is a folder; give the name of a file")
     if path.exists() and not _holds_detections(path):
         raise UsageError(f"{option} {path}: is there already and holds no detections; give another name")
+
+
+def refuse_other_page(path: Path, option: str) -> None:
+    """Let a page be written to `path`: a new file in a folder that is there, an empty one, or a page of ours.
+
+    Raises: UsageError naming `option`.
+    """
+    if path.is_dir():
+        raise UsageError(f"{option} {path}: is a folder; give the name of a file")
+    if not path.absolute().parent.is_dir():
+        raise UsageError(f"{option} {path}: its folder is not there; make it first")
+    if path.exists() and path.stat().st_size and PAGE not in path.read_bytes()[:LONGEST_HEAD]:
+        raise UsageError(f"{option} {path}: is there already and is no page of spnas; give another name")
 
 
 def refuse_other_folder(folder: Path, option: str) -> None:

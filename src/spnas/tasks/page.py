@@ -57,7 +57,10 @@ def study_page(folder: RunFolder, study: Study, told: Told) -> records.StudyPage
         pictures=gallery(folder, data.val, settings.recipe, _shown(study, told)),
         data=_data_facts(data, settings),
         findings=tuple(
-            records.Finding(kind="quarantined" if line.startswith("quarantined") else "noted", text=line)
+            records.Finding(
+                kind="quarantined" if line.startswith("quarantined") else "noted",
+                text=line.removeprefix("quarantined: ").removeprefix("noted: "),
+            )
             for line in findings_of(data.reports)
         ),
         settings=_setting_facts(settings, size),
@@ -96,8 +99,9 @@ def _price(study: Study, arch: Arch) -> float:
 
 
 def _candidates(study: Study) -> tuple[records.CandidateRow, ...]:
-    """Return what was trained to the end in the search, classifiers not counted."""
+    """Return what was trained in the search, classifiers not counted; what was gone on with stands there once."""
     archive = study.archive
+    gone_on_with = {c.continues for c in study.candidates if c.continues is not None}
     on_front = {p.number for p in archive.front.points()}
     return tuple(
         records.CandidateRow(
@@ -109,7 +113,7 @@ def _candidates(study: Study) -> tuple[records.CandidateRow, ...]:
             on_front=c.number in on_front,
         )
         for c in study.candidates
-        if c.role not in ("final", "rival", "reignite") and c.until is None
+        if c.role not in ("final", "rival", "reignite") and c.number not in gone_on_with
     )
 
 
@@ -179,7 +183,7 @@ def _verdict(study: Study, told: Told, finals: tuple[records.FinalRow, ...]) -> 
     if stopped:
         tried += f", {stopped - went_on} of them stopped after a third of their steps"
     if controls:
-        tried += f"; {controls} controls are parents merely trained on for as long"
+        tried += f"; {controls} controls are nets merely trained on for as long"
     return records.Verdict(
         answer="undecided" if verdict.paid is None else "better" if verdict.paid else "worse",
         headline=headline + ".",

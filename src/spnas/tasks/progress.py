@@ -4,6 +4,7 @@ import os
 
 from spnas.arch import Candidate
 from spnas.runs.folder import RunFolder
+from spnas.search.finalists import Finalists
 from spnas.search.settings import SearchSettings
 from spnas.study import Study
 from spnas.talk import Part, Talk, duration
@@ -19,6 +20,9 @@ ROLES = {
     "final": "final",
     "rival": "rival",
 }
+
+
+NETS = {"found": "found", "copies": "best with copies", "depth": "serial net of equal cost"}
 
 
 class Watcher:
@@ -39,10 +43,13 @@ class Watcher:
             self.talk.say(self._line(number))
         for number in sorted(self.study.archive.gains.keys() - self._gains_told):
             self._gains_told.add(number)
-            self.talk.say(f"candidate {number}: {self.study.archive.gains[number]:+.3f} over its control")
+            self.talk.say(f"candidate {number}: {self.study.archive.gains[number]:+.3f} over training on")
         signs = {c.number: read_sign(self.folder, c.number) for c in running}
         steps = {number: sign.step if sign else 0 for number, sign in signs.items()}
-        parts = [Part(name_of(c), steps[c.number], c.steps_here) for c in sorted(running, key=lambda c: c.number)]
+        parts = [
+            Part(name_of(c, self.study.archive.finalists), steps[c.number], c.steps_here)
+            for c in sorted(running, key=lambda c: c.number)
+        ]
         self.talk.show([self._whole(steps), *parts])
 
     def _whole(self, steps: dict[int, int]) -> Part:
@@ -55,29 +62,34 @@ class Watcher:
 
     def _line(self, number: int) -> str:
         candidate, outcome = self.study.candidates[number], self.study.outcomes[number]
-        return line_of(candidate, outcome.failure, outcome.metrics, outcome.gmacs, self.search.objective.metric)
+        name = name_of(candidate, self.study.archive.finalists)
+        return line_of(candidate, name, outcome.failure, outcome.metrics, outcome.gmacs, self.search.objective.metric)
 
 
-def name_of(candidate: Candidate) -> str:
+def name_of(candidate: Candidate, finalists: Finalists | None) -> str:
     """Return what a candidate is called when it is spoken of."""
     role = ROLES[candidate.role]
+    if candidate.role == "final" and finalists is not None and candidate.finalist is not None:
+        return f"final of {NETS[finalists.nets[candidate.finalist].label]}, seed {candidate.seed}"
     if candidate.role in ("final", "rival"):
-        return f"{role} seed {candidate.seed}"
+        return f"{role}, seed {candidate.seed}"
     number = candidate.parent if candidate.role == "control" else candidate.number
     if candidate.role == "rung":
         return f"{role} {number}, going on with {candidate.continues}"
     return f"{role} {number}"
 
 
-def line_of(candidate: Candidate, failure: str | None, metrics: dict[str, float], gmacs: float, metric: str) -> str:
+def line_of(
+    candidate: Candidate, name: str, failure: str | None, metrics: dict[str, float], gmacs: float, metric: str
+) -> str:
     """Return what is said of an outcome."""
     if failure:
-        return f"{name_of(candidate)} failed: {failure}"
+        return f"{name} failed: {failure}"
     if candidate.role == "reignite":
         errors = ", ".join(f"{name.replace('_', ' ')} {100 * value:.1f} %" for name, value in sorted(metrics.items()))
-        return f"{name_of(candidate)}: {errors}, {candidate.arch.text}"
+        return f"{name}: {errors}, {candidate.arch.text}"
     shown = f"AP {metrics.get('ap', float('nan')):.3f}"
     if metric != "ap" and metric in metrics:
         shown = f"{metric} {metrics[metric]:.3f}, {shown}"
     early = f" after {candidate.until} steps" if candidate.until is not None else ""
-    return f"{name_of(candidate)}: {shown}{early}, {gmacs:.3g} GMAC, {candidate.arch.text}"
+    return f"{name}: {shown}{early}, {gmacs:.3g} GMAC, {candidate.arch.text}"

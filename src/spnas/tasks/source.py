@@ -26,8 +26,9 @@ def findings_of(reports: tuple[DataReport, ...]) -> list[str]:
         for code, count in sorted(report.counts.items()):
             first = next((f for f in report.findings if f.code == code), None)
             if first is not None:
-                times = f"{count} x " if count > 1 else ""
-                lines.append(f"{first.outcome}: {times}{first.file}: {first.where}: {first.reason} [{code}]")
+                times = f"{count} such, the first: " if count > 1 else ""
+                place = f"{first.file}: {first.where}" if first.where else str(first.file)
+                lines.append(f"{first.outcome}: {times}{place}: {first.reason} [{code}]")
     return lines
 
 

@@ -14,7 +14,7 @@ from spnas.runs.folder import RunFolder
 from spnas.runs.held import Held
 from spnas.search.phases import reignite
 from spnas.tasks.follow import Follower
-from spnas.tasks.progress import line_of, name_of
+from spnas.tasks.progress import NETS, line_of, name_of
 
 NEWEST = 12  # outcomes, failures and points of the chart that a record holds at most
 POINTS = 120
@@ -192,16 +192,21 @@ def _phases(follower: Follower, finals: tuple[FinalNet, ...]) -> tuple[PhaseStat
 def _under(follower: Follower, number: int, step: int | None) -> Under:
     candidate = follower.candidates[number]
     return Under(
-        number=number, name=name_of(candidate), arch=candidate.arch.text, step=step, steps=candidate.steps_here
+        number=number,
+        name=name_of(candidate, follower.finalists),
+        arch=candidate.arch.text,
+        step=step,
+        steps=candidate.steps_here,
     )
 
 
 def _line(follower: Follower, number: int) -> str:
     candidate, outcome = follower.candidates[number], follower.outcomes[number]
     metric = follower.settings.search.objective.metric
-    line = line_of(candidate, outcome.failure, outcome.metrics, outcome.gmacs, metric)
+    name = name_of(candidate, follower.finalists)
+    line = line_of(candidate, name, outcome.failure, outcome.metrics, outcome.gmacs, metric)
     gain = follower.archive.gains.get(number)
-    return line if gain is None else f"{line} ({gain:+.3f} over its control)"
+    return line if gain is None else f"{line} ({gain:+.3f} over training on)"
 
 
 def _net(follower: Follower, number: int) -> FrontNet:
@@ -216,9 +221,6 @@ def _net(follower: Follower, number: int) -> FrontNet:
     )
 
 
-NAMES = {"found": "found", "copies": "best with copies", "depth": "serial net of equal cost"}
-
-
 def _finals(follower: Follower) -> tuple[FinalNet, ...]:
     finalists, search = follower.finalists, follower.settings.search
     if finalists is None or "final" not in search.phases:
@@ -231,7 +233,7 @@ def _finals(follower: Follower) -> tuple[FinalNet, ...]:
         return tuple(value for value in found if value is not None)
 
     nets = [
-        FinalNet(name=NAMES[net.label], arch=net.arch.text, values=values("final", place), planned=search.plan.seeds)
+        FinalNet(name=NETS[net.label], arch=net.arch.text, values=values("final", place), planned=search.plan.seeds)
         for place, net in enumerate(finalists.nets)
     ]
     rival = FinalNet(
