@@ -1,7 +1,6 @@
 """One candidate, whole: build, inherit, train, evaluate."""
 
 import math
-import resource
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -126,7 +125,7 @@ def assess(
             learn_until(candidate.look)
             return measure(detector, judged, metric)
 
-        early = _looked_at(checkpoint, look)
+        early = _looked_at(checkpoint, key, look)
     learn_until(candidate.until)
     metrics = measure(detector, judged, metric)
     spent = cost(candidate.arch, *input_size(materials.train.annotations, recipe.resize))
@@ -143,7 +142,6 @@ def assess(
         weights=f"weights/{weights.name}" if digest else None,
         sha256=digest,
         seconds=time.monotonic() - began,
-        peak_memory_mib=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
     )
 
 
@@ -177,14 +175,23 @@ def _loss(detector: nn.Module, judged: Pictures) -> float:
     return total / len(judged)
 
 
-def _looked_at(checkpoint: Path | None, look: Callable[[], dict[str, float]]) -> dict[str, float]:
+class _Seen(msgspec.Struct, frozen=True):
+    """What a look at a training saw."""
+
+    key: TrainKey
+    metrics: dict[str, float]
+
+
+def _looked_at(checkpoint: Path | None, key: TrainKey, look: Callable[[], dict[str, float]]) -> dict[str, float]:
     """Return what `look` sees, or what it saw before an interruption: the training may have gone on since."""
-    seen = checkpoint.with_name("look.json") if checkpoint is not None else None
-    if seen is not None and seen.exists():
-        return msgspec.json.decode(seen.read_bytes(), type=dict[str, float])
+    file = checkpoint.with_name("look.json") if checkpoint is not None else None
+    if file is not None and file.exists():
+        seen = msgspec.json.decode(file.read_bytes(), type=_Seen)
+        if seen.key == key:  # else another training had this number
+            return seen.metrics
     metrics = look()
-    if seen is not None:
-        write_atomic(seen, msgspec.json.encode(metrics))
+    if file is not None:
+        write_atomic(file, msgspec.json.encode(_Seen(key, metrics)))
     return metrics
 
 
@@ -214,6 +221,7 @@ def start(
         category_ids=learn.annotations.category_ids,
         settings=recipe.detector_settings,
         resize=recipe.resize,
+        tied=as_released,
     )
     if parent is None:
         return build(config, seed=candidate.seed).to(recipe.device), config

@@ -5,7 +5,6 @@ two strided 3x3 convolutions. We differ: any labelled pictures do, also crops of
 (`data.crops`), and all but a changed stem starts from the weights that the detector has.
 """
 
-import resource
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -44,14 +43,13 @@ class WeightsFile(Protocol):
 class Ignited(msgspec.Struct, frozen=True, kw_only=True):
     """What came of it: `metrics` are top1_error and, with more than five classes, top5_error, in 0..1 on val.
 
-    params: of the whole classifier. seconds and peak_memory_mib differ between runs.
+    params: of the whole classifier. seconds differ between runs.
     """
 
     metrics: dict[str, float]
     sha256: str
     params: int
     seconds: float
-    peak_memory_mib: float
 
 
 def reignite(
@@ -97,7 +95,6 @@ def reignite(
         sha256=save_classifier(weights, classifier, config),
         params=sum(p.numel() for p in classifier.parameters()),
         seconds=time.monotonic() - began,
-        peak_memory_mib=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
     )
 
 

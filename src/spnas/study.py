@@ -193,8 +193,11 @@ def run_phase(
             while not stop and len(running) + len(fresh) < workers:
                 candidate = unfinished.popleft() if unfinished else None
                 if candidate is None and not over:
-                    late = (study.ready() or not waits) and out_of_time() and _more(study, propose)
-                    candidate, over = (None, True) if late else _next(study, propose, waits)
+                    candidate, over = _next(study, propose, waits)
+                    if candidate is not None and out_of_time():
+                        candidate, late, over = None, True, True
+                    elif candidate is not None:
+                        study.propose(candidate)
                 if candidate is None:
                     break
                 fresh.append(candidate)
@@ -204,6 +207,7 @@ def run_phase(
             running[executor.submit(study.job(candidate))] = candidate
         if not running:
             if late or not study.drain():
+                watch([])
                 return late
             over, done = False, set()
             continue
@@ -212,18 +216,11 @@ def run_phase(
         watch([candidate for future, candidate in running.items() if future not in done])
 
 
-def _more(study: Study, propose: Propose) -> bool:
-    """Whether there is another candidate to propose from what counts by now."""
-    return propose(len(study.candidates), study.archive) is not None
-
-
 def _next(study: Study, propose: Propose, waits: bool) -> tuple[Candidate | None, bool]:
     """Return the next candidate, if one can be proposed now, and whether there is none to come."""
     if not study.ready() and waits:
         return None, False
     candidate = propose(len(study.candidates), study.archive)
-    if candidate is not None:
-        study.propose(candidate)
     return candidate, candidate is None
 
 
@@ -239,6 +236,10 @@ def _outcome(future: Future[bytes], candidate: Candidate, objective: Objective) 
             raise stop(str(fault)) from None
         return _failed(candidate, str(fault))
     except WorkerDied as fault:
+        if candidate.role == "root" and candidate.parent is None:  # no verdict: nothing could be tried without it
+            raise ResourceError(
+                f"the root could not be trained: {fault}; give it more time or memory and run the same command again"
+            ) from None
         return _failed(candidate, str(fault))
     except Exception as fault:  # garbage; JSON knows no number that is not finite
         return _failed(candidate, f"the worker's answer cannot be read ({type(fault).__name__}: {fault})")

@@ -108,7 +108,6 @@ def ignite(
         weights=f"weights/{weights.name}",
         sha256=lit.sha256,
         seconds=lit.seconds,
-        peak_memory_mib=lit.peak_memory_mib,
     )
 
 

@@ -57,7 +57,7 @@ def test_the_dump_knows_neither_order_nor_time(tmp_path: Path) -> None:
             for number in range(3):
                 ledger.propose(candidate(number))
             for number in order:
-                ledger.record(outcome(number, seconds=float(i), peak_memory_mib=10.0 * i))
+                ledger.record(outcome(number, seconds=float(i)))
                 ledger.add_elapsed(i)
             for name in ("verdict", "plan") if i % 2 else ("plan", "verdict"):
                 ledger.note(name, {"b": name, "a": 1} if i % 2 else {"a": 1, "b": name})

@@ -5,11 +5,12 @@ import pytest
 from tests.search import conftest
 from tests.search.conftest import PLAN, ROOT, cost, make, run
 
-from spnas.arch import Candidate, Move
+from spnas.arch import Candidate, Move, parse
 from spnas.arch.move import SHRINKING, apply
-from spnas.arch.space import why_not
+from spnas.arch.space import around, why_not
 from spnas.rng import rng
 from spnas.search.budget import Budget
+from spnas.search.finalists import choose
 from spnas.search.phases import parallel
 from spnas.search.settings import SearchSettings
 
@@ -112,3 +113,27 @@ def test_where_all_copies_were_stopped_early_the_best_is_gone_on_with_so_that_it
     assert len(stopped) == settings.plan.copies
     assert len(went_on) == 1
     assert went_on[0].number in played.archive.fitness
+
+
+def test_where_every_copy_that_may_be_is_there_one_is_taken_away() -> None:
+    """Or, in the paper, which takes none away, the phase ends."""
+    full = parse("basic: 16x2 / 32x2 / 64x2 / 128x2 + 8-8-8-8")
+    for preset, kinds in (("plus", {"remove-copy"}), ("paper", set[str]())):
+        settings = make(preset, phases=("parallel",))
+        wide = msgspec.structs.replace(settings, root=full, space=around(full), budget=Budget(gmacs=100.0))
+        played = run(wide)
+        assert {c.moves[0].kind for c in played.of_role("child") if c.parent == 0} == kinds
+
+
+def test_the_best_is_gone_on_with_once_all_have_been_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where every move harms, in both phases and whatever the order of the outcomes."""
+    monkeypatch.setattr(conftest, "quality", lambda arch: QUALITY(arch) if arch == ROOT else 0.1 * QUALITY(arch))
+    settings = make("plus", phases=BOTH)
+    played = run(settings)
+    assert run(settings, workers=4, finish=max).candidates == played.candidates
+    for phase in BOTH:
+        rungs = [c for c in played.of_role("rung") if c.phase == phase]
+        children = [c for c in played.of_role("child") if c.phase == phase]
+        assert len(rungs) == 1
+        assert rungs[0].number > max(c.number for c in children)
+    assert choose(played.archive, settings, cost)[0].candidate != 0

@@ -1,7 +1,6 @@
 import pytest
 
 from spnas.arch import Arch
-from spnas.errors import UsageError
 from spnas.search.rival import CLOSE, MOST_MEASURED, matched, scaled_resnet
 
 
@@ -28,9 +27,11 @@ def test_the_cost_of_resnet18_gives_resnet18_back() -> None:
     assert scaled_resnet("basic", target=gmacs(resnet18), measure=gmacs, width=16) == resnet18
 
 
-def test_a_budget_below_any_net_is_refused() -> None:
-    with pytest.raises(UsageError, match="raise --budget"):
-        scaled_resnet("basic", target=1e-6, measure=gmacs, width=16)
+def test_where_no_net_is_as_small_it_is_the_smallest() -> None:
+    """What is said of it then names both costs (`tasks.finals`)."""
+    tiny = scaled_resnet("basic", target=1e-6, measure=gmacs, width=16)
+    assert [len(stage) for stage in tiny.stages] == [1, 1, 1, 1]
+    assert tiny.widths[0] == 4
 
 
 def test_where_measuring_is_slow_a_few_nets_are_measured_until_one_fits() -> None:

@@ -69,7 +69,11 @@ def test_where_less_is_better_the_lower_one_has_won() -> None:
 
 
 def test_a_low_miss_rate_is_no_sign_of_having_learned_nothing() -> None:
-    assert judge(7, [0.001, 0.001], [0.009, 0.009], [], Sides(metric="lamr")).paid is True
+    sides = Sides(metric="lamr")
+    assert judge(7, [0.001, 0.001], [0.009, 0.009], [], sides, best_ap=0.3).paid is True
+    unlearned = judge(7, [1.0, 1.0], [1.0, 1.0], [], sides, best_ap=0.0)
+    assert unlearned.paid is None
+    assert unlearned.sentence.startswith("Not known: neither net has learned to detect")
 
 
 def test_copies_are_judged_against_a_serial_net_of_equal_cost_by_name() -> None:

@@ -1,6 +1,8 @@
 """What ends a search: its plan, its hours, or a root that cannot be trained."""
 
+import sqlite3
 from collections.abc import Callable
+from concurrent.futures import Future
 from functools import partial
 
 import msgspec
@@ -9,20 +11,22 @@ from tests.tasks.test_watch import PLAN, SIZE, Stopped, answer, settings_of
 
 from spnas.arch import Candidate, Outcome
 from spnas.config import StudySettings, Wishes, check_phases, search_settings
-from spnas.errors import OutOfTimeError, UsageError
+from spnas.errors import OutOfTimeError, ResourceError, UsageError
 from spnas.pace import plan_for
+from spnas.runs.executors import WorkerDied
 from spnas.runs.folder import RunFolder
 from spnas.search.budget import parse_budget
 from spnas.search.forecast import Habits, lay_out, whole
 from spnas.search.settings import PHASES
 from spnas.search.tempo import first_guess
-from spnas.study import Done, Job
+from spnas.study import Done, Job, PhaseEnd
 from spnas.talk import Talk
 from spnas.tasks import phases
 from spnas.tasks.clock import settle
 from spnas.tasks.finals import cost_for
 from spnas.tasks.phases import OVERTIME, Crew, crew_of, cut_phases, run_phases, study_of
 from spnas.tasks.plan import refuse_wishes
+from spnas.tasks.study import kept_events
 
 INLINE = Crew(executor="inline")
 
@@ -35,6 +39,18 @@ def fails(_folder: str) -> Callable[[bytes], bytes]:
         return msgspec.json.encode(Done(outcome=Outcome(number=number, failure="no luck")))
 
     return work
+
+
+class Killing:
+    """An executor whose workers are ended by a limit."""
+
+    def submit(self, _job: bytes) -> Future[bytes]:
+        future: Future[bytes] = Future()
+        future.set_exception(WorkerDied("killed at 52 MiB"))
+        return future
+
+    def close(self, *, kill: bool = False) -> None:
+        del kill
 
 
 def sitting(
@@ -96,6 +112,34 @@ def test_a_phase_that_the_hours_cut_stays_cut_and_is_told_of_at_every_sitting(fo
     assert still == cut
     assert [c for c in later if c.role not in ("final", "rival")] == tried
     assert any(c.role == "final" for c in later)
+
+
+def test_a_cut_goes_with_the_outcomes_it_rests_on(folder: RunFolder) -> None:
+    """A repair that drops outcomes drops it too: the phase may be cut elsewhere, or not at all, later."""
+    settings = settings_of()
+    with pytest.raises(Stopped):
+        sitting(folder, settings, until=12)
+    sitting(folder, settings, hours=1e-9)
+    with folder.open_ledger(read_only=True) as ledger:
+        names = set(ledger.notes("_cut ", PhaseEnd))
+    assert names == {"serial", "parallel"}
+    with sqlite3.connect(folder.root / "ledger.sqlite") as ledger_file:
+        events = ledger_file.execute("SELECT id, kind, name, body, sha256 FROM event ORDER BY id").fetchall()
+    kept = kept_events(events, {5}, settings.search.lag)
+    assert len(kept) < len(events)
+    assert not any(name.startswith(("_cut ", "phase ")) for _, _, name, _, _ in kept)
+
+
+def test_a_root_whose_worker_is_killed_leaves_the_study_open(
+    folder: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With other limits the same command goes on."""
+    monkeypatch.setattr(Crew, "open", lambda _crew, _folder: Killing())
+    with pytest.raises(ResourceError, match="killed at 52 MiB; give it more time or memory"):
+        sitting(folder, settings_of())
+    monkeypatch.undo()
+    monkeypatch.setattr(phases, "make_work", answer)
+    assert len(sitting(folder, settings_of())[0]) > 1
 
 
 def test_a_search_that_is_done_was_not_cut_however_late_it_is(folder: RunFolder) -> None:

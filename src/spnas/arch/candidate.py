@@ -51,7 +51,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     judged_on: "search-val" (carved from train), "val", or for a classifier the name of its data.
     early: what `metrics` was at the control's `look`.
     weights: file name inside the study folder, with its SHA-256; None when it failed or was stopped early.
-    seconds and peak_memory_mib differ between runs and are left out of the canonical dump.
+    seconds differ between runs and are left out of the canonical dump.
     """
 
     number: int
@@ -64,4 +64,3 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     weights: str | None = None
     sha256: str | None = None
     seconds: float = 0.0
-    peak_memory_mib: float = 0.0

@@ -18,7 +18,7 @@ from spnas.arch import Candidate, Outcome
 from spnas.errors import IntegrityError, UsageError
 from spnas.runs.database import ADVICE, APPLICATION_ID, SCHEMA, TABLES, connect, create, sqlite_faults_named
 
-DIFFER_BETWEEN_RUNS = ("seconds", "peak_memory_mib")
+DIFFER_BETWEEN_RUNS = ("seconds",)
 
 T = TypeVar("T")
 
@@ -125,7 +125,7 @@ class Ledger:
     def dump(self) -> str:
         """Return what must be the same for the same study, however and wherever it ran, as lines of JSON.
 
-        Left out are times, memory and notes whose name begins with an underscore.
+        Left out are times and notes whose name begins with an underscore.
         """
         outcomes = self.outcomes()
         lines: list[dict[str, object]] = []

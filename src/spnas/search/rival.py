@@ -4,7 +4,6 @@ import math
 from collections.abc import Callable, Iterator
 
 from spnas.arch import Arch
-from spnas.errors import UsageError
 
 SHAPES = {"basic": (2, 2, 2, 2)}  # ResNet-18
 USUAL_SHAPE = (3, 4, 6, 3)  # ResNet-50 and ResNeXt-50
@@ -18,19 +17,15 @@ def scaled_resnet(
 ) -> Arch:
     """Return the net of `block`s in four stages that measures within 5 % of `target` (or as near as can be) and whose
     depth and width are scaled most alike, from ResNet-18 or -50 at base `width`.
-
-    Raises: UsageError when even the smallest such net measures more than twice the target.
     """
-    best: tuple[tuple[bool, float], Arch] | None = None
-    for depth_scale, arch in _shapes(block, width, width_step, stem):
+
+    def rank(scaled: tuple[float, Arch]) -> tuple[bool, float]:
+        depth_scale, arch = scaled
         error = abs(measure(arch) / target - 1)
         unlike = abs(math.log(arch.widths[0] / width) - math.log(depth_scale))
-        rank = (error > CLOSE, unlike + PRICE_OF_ERROR * error if error <= CLOSE else error)
-        if best is None or rank < best[0]:
-            best = (rank, arch)
-    if best is None or measure(best[1]) > 2 * target:
-        raise UsageError(f"no {block} net of four stages is as small as the budget asks; raise --budget")
-    return best[1]
+        return error > CLOSE, unlike + PRICE_OF_ERROR * error if error <= CLOSE else error
+
+    return min(_shapes(block, width, width_step, stem), key=rank)[1]
 
 
 def matched(target: float, *, scaled: Callable[[float], Arch], measure: Callable[[Arch], float], start: float) -> Arch:
@@ -55,7 +50,7 @@ def _shapes(block: str, width: int, width_step: int, stem: str) -> Iterator[tupl
     """Yield nets over a grid of depths and widths around the given one, each depth once."""
     shape, known = SHAPES.get(block, USUAL_SHAPE), set()
     step = max(width_step, 1 if width < 32 else 2)
-    for eighths in range(4, 49):
+    for eighths in range(1, 49):
         depths = tuple(max(1, round(eighths / 8 * d)) for d in shape)
         if depths in known:
             continue

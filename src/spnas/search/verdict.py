@@ -53,8 +53,12 @@ def judge(
     rival_ap: list[float],
     others: list[list[float]],
     sides: Sides = SEARCH,
+    *,
+    best_ap: float | None = None,
 ) -> Verdict:
     """Compare finalist and rival; `others`, APs of further finalists over seeds, help to estimate the spread.
+
+    best_ap: the mean AP of the better side, where what is compared is another metric: whether anything was learned.
 
     The spread over seeds is pooled over all nets that were trained in the final phase (Student's t interval).
     """
@@ -65,9 +69,10 @@ def judge(
     if degrees and len(finalist_ap) > 1 and len(rival_ap) > 1:
         variance = sum(statistics.variance(g) * (len(g) - 1) for g in groups) / degrees
         half_width = t_quantile(degrees) * math.sqrt(variance * (1 / len(finalist_ap) + 1 / len(rival_ap)))
-    less = METRICS[sides.metric][0] is False
-    learned = less or max(statistics.fmean(finalist_ap), statistics.fmean(rival_ap)) >= LEARNED
-    better = difference < 0 if less else difference > 0
+    if best_ap is None:
+        best_ap = max(statistics.fmean(finalist_ap), statistics.fmean(rival_ap))
+    learned = best_ap >= LEARNED
+    better = difference > 0 if METRICS[sides.metric][0] else difference < 0
     paid = None if half_width is None or abs(difference) <= half_width or not learned else better
     return Verdict(
         finalist=finalist,

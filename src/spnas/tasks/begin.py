@@ -11,7 +11,7 @@ from spnas.config import START
 from spnas.data.records import Annotations
 from spnas.errors import UsageError
 from spnas.hub import read_weights
-from spnas.runs.folder import RunFolder
+from spnas.runs.folder import RunFolder, model_in
 from spnas.tasks.start import begin, is_detector, says_its_arch, start_of
 from spnas.train.weights import ModelConfig, load_model, save_model
 
@@ -21,6 +21,12 @@ class Beginning(msgspec.Struct, frozen=True, kw_only=True):
 
     root: str | None = None
     weights: Path | None = None
+
+    @property
+    def sha256(self) -> str | None:
+        """SHA-256 of the file of weights."""
+        start = start_of(str(self.weights)) if self.weights is not None else None
+        return start.sha256 if start is not None else None
 
     def copy_into(self, folder: RunFolder, root: Arch, recipe: Recipe, learned: Annotations) -> str | None:
         """Write a detector for these data, with the weights' backbone, as the study's start; return its SHA-256.
@@ -48,11 +54,9 @@ def begin_from(start: str | Path, root: str | None) -> Beginning:
 
     Raises: UsageError when it is none of these, or `root` is another architecture.
     """
-    path = Path(start)
-    if (path / "best" / "manifest.json").is_file():
-        path = path / "best"
-    if not path.exists():
+    if not Path(start).exists():
         raise UsageError(f"--start {start}: no such model, study or file of weights")
+    path = model_in(Path(start))
     if is_detector(path):
         arch = load_model(path)[1].arch
     elif path.is_dir() or says_its_arch(path):

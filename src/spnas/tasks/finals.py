@@ -1,15 +1,17 @@
 """From search to verdict: who goes into the finals, and what they say."""
 
+import statistics
 from functools import partial
 
 import msgspec
 
-from spnas.arch import Arch, Candidate
+from spnas.arch import Arch, Candidate, Outcome
 from spnas.config import StudySettings, rival_of, spend
 from spnas.errors import UsageError
 from spnas.latency import predictor
 from spnas.search.budget import CostOf
 from spnas.search.finalists import Finalists, choose
+from spnas.search.rival import CLOSE
 from spnas.search.settings import Plan
 from spnas.search.verdict import COPIES, SEARCH, Sides, Verdict, judge
 from spnas.study import Study
@@ -28,9 +30,13 @@ def cost_for(settings: StudySettings, size: tuple[int, int]) -> CostOf:
 
 def refuse_dead_root(study: Study) -> None:
     """Raise UsageError when there is nothing to inherit from."""
-    first = study.outcomes.get(0)
-    if first is not None and first.failure and study.candidates[0].role in ("root", "reignite"):
-        raise UsageError(f"the root could not be trained ({first.failure}); begin anew with another --out")
+    begun = [c.number for c in study.candidates if c.role in ("root", "reignite")]
+    known = [study.outcomes[number] for number in begun if number in study.outcomes]
+    # a search that began with a root goes on without a later one, which re-ignition made
+    decisive = known if study.candidates and study.candidates[0].role == "reignite" else known[:1]
+    failed = [outcome.failure for outcome in decisive if outcome.failure]
+    if failed:
+        raise UsageError(f"the root could not be trained ({failed[0]}); begin anew with another --out")
 
 
 def settle_finalists(study: Study, settings: StudySettings, size: tuple[int, int]) -> Finalists:
@@ -67,23 +73,44 @@ def judge_finals(study: Study, settings: StudySettings, finalists: Finalists) ->
     finals = [c for c in study.candidates if c.role in ("final", "rival")]
     if len(finals) < (len(finalists.nets) + 1) * settings.search.plan.seeds:
         return None, None
+    ours = [[c for c in finals if c.role == "final" and c.finalist == i] for i in range(len(finalists.nets))]
+    sides = [_good(study, group) for group in (*ours, [c for c in finals if c.role == "rival"])]
     metric = settings.search.objective.metric
+    values = [_values(side, metric) for side in sides]
 
-    def values(wanted: list[Candidate]) -> list[float]:
-        good = [study.outcomes[c.number].metrics for c in wanted if not study.outcomes[c.number].failure]
-        return [metrics[metric] for metrics in good if metric in metrics]
-
-    groups = [values([c for c in finals if c.role == "final" and c.finalist == i]) for i in range(len(finalists.nets))]
-    groups.append(values([c for c in finals if c.role == "rival"]))
-
-    def verdict(ours: int | None, theirs: int | None, sides: Sides) -> Verdict | None:
-        if ours is None or theirs is None or not groups[ours] or not groups[theirs]:
+    def verdict(note: str, one: int | None, other: int | None, names: Sides) -> Verdict | None:
+        if one is None or other is None or not values[one] or not values[other]:
             return None
-        others = [group for i, group in enumerate(groups) if i not in (ours, theirs)]
-        named = msgspec.structs.replace(sides, metric=metric)
-        said = judge(finalists.nets[ours].candidate, groups[ours], groups[theirs], others, named)
-        study.ledger.note("verdict" if sides is SEARCH else "verdict on copies", said)
-        return said
+        known = study.ledger.noted(note, Verdict)
+        if known is None:
+            aps = [statistics.fmean(found) for i in (one, other) if (found := _values(sides[i], "ap"))]
+            known = judge(
+                finalists.nets[one].candidate,
+                values[one],
+                values[other],
+                [group for i, group in enumerate(values) if i not in (one, other)],
+                msgspec.structs.replace(names, metric=metric),
+                best_ap=max(aps, default=0.0),
+            )
+            study.ledger.note(note, known)
+        return known
 
-    copies = verdict(finalists.place("copies"), finalists.place("depth"), COPIES)
-    return verdict(0, len(groups) - 1, SEARCH), copies
+    copies = verdict("verdict on copies", finalists.place("copies"), finalists.place("depth"), COPIES)
+    by_time = settings.search.budget.milliseconds is not None
+    return verdict("verdict", 0, len(sides) - 1, SEARCH if by_time else _against(sides[0], sides[-1])), copies
+
+
+def _good(study: Study, finals: list[Candidate]) -> list[Outcome]:
+    return [study.outcomes[c.number] for c in finals if not study.outcomes[c.number].failure]
+
+
+def _values(side: list[Outcome], metric: str) -> list[float]:
+    return [outcome.metrics[metric] for outcome in side if metric in outcome.metrics]
+
+
+def _against(ours: list[Outcome], rivals: list[Outcome]) -> Sides:
+    """Name the rival for what it is: no ResNet may be as small as what was found."""
+    if not ours or not rivals or abs(rivals[0].gmacs / ours[0].gmacs - 1) <= CLOSE:
+        return SEARCH
+    costs = f"{rivals[0].gmacs:.3g} GMACs to {ours[0].gmacs:.3g}"
+    return msgspec.structs.replace(SEARCH, against=f"the ResNet nearest in cost ({costs})")

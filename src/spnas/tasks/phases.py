@@ -125,10 +125,11 @@ def run_phases(
                 watch=watch,
             )
             refuse_dead_root(study)
-            if late and phase != "final":
-                _note_cut(study, phase)
             if phase != "final":
-                study.end(phase)
+                with study.ledger.batch():
+                    if late:
+                        _note_cut(study, phase)
+                    study.end(phase)
         working.close()
     except BaseException:
         working.close(kill=True)

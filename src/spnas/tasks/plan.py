@@ -76,7 +76,13 @@ def completed(plan: Plan, wishes: Wishes, phases: tuple[str, ...]) -> Plan:
     )
     if reignite and "serial" in phases and plan.candidates <= plan.ignition_charge + plan.stuck:
         # a re-ignition takes the place of children: without more of them there would never be one
-        plan = msgspec.structs.replace(plan, candidates=plan.candidates + plan.ignition_charge + plan.stuck)
+        least = plan.ignition_charge + plan.stuck
+        if wishes.candidates is not None:
+            raise UsageError(
+                f"--candidates {wishes.candidates}: a re-ignition comes after {plan.stuck} without progress and takes "
+                f"the place of {plan.ignition_charge}; give more than {least}, or leave reignite out of --phases"
+            )
+        plan = msgspec.structs.replace(plan, candidates=plan.candidates + least)
     return plan
 
 

@@ -108,13 +108,17 @@ def search(
         talk.say(f"{crew.workers} workers, lag {lag}: more than {lag} are at work in the finals only; see --lag")
     with folder.lock():
         stored = stored_settings(folder, StudySettings)
-        if stored and (stored.start is None) != (asked.begun.weights is None):
+        source = asked.begun.sha256
+        if stored and (stored.start is None) != (source is None):
             said = "without --start" if stored.start is None else "with --start"
             raise UsageError(f"{folder.root}: this study began {said}; do as then, or choose another --out")
+        if stored and stored.start_source not in (None, source):
+            raise UsageError(f"{folder.root}: this study began from other weights than --start {start}; give those")
         settings = settings_of(asked, stored=stored, workers=crew.workers, talk=talk)
         began_with = (folder, settings.search.root, asked.recipe, asked.opened.train)
         start_sha = stored.start if stored else asked.begun.copy_into(*began_with)
-        settings = msgspec.structs.replace(settings, start=start_sha)
+        source = stored.start_source if stored else source
+        settings = msgspec.structs.replace(settings, start=start_sha, start_source=source)
         begin_or_go_on(folder, settings, stored)
         _introduce(settings, asked.size, talk)
         return _run(folder, settings, asked.opened, hours=wishes.hours, crew=crew, talk=talk)

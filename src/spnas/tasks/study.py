@@ -225,7 +225,7 @@ def kept_events(events: list[Event], broken: set[int], lag: int) -> list[Event]:
             return int(name) < cut and int(name) not in broken
         if name in FROM_OUTCOMES:
             return not growing and not (broken and name.startswith("verdict"))
-        if name.startswith(("phase ", "drained ")):
+        if name.startswith(("phase ", "drained ", "_cut ")):
             return msgspec.json.decode(body, type=PhaseEnd).number <= min(growing, default=len(candidates))
         return True
 

@@ -65,6 +65,8 @@ def _draw(
         wanted = int(chance.integers(1, most + 1))
         for _ in range(wanted):
             move = _draw_copy(child, chance, cost, removing=settings.rules.repair)
+            if move is None:
+                break
             child, moves = apply(child, move), [*moves, move]
         if why_not(child, space) is not None:
             continue  # nets outside of the space are never priced: a latency table knows no others
@@ -78,12 +80,15 @@ def _draw(
     return None
 
 
-def _draw_copy(arch: Arch, chance: np.random.Generator, cost: CostOf, *, removing: bool) -> Move:
-    """Draw a copy to add, with a probability that falls with its cost, or now and then one to take away."""
+def _draw_copy(arch: Arch, chance: np.random.Generator, cost: CostOf, *, removing: bool) -> Move | None:
+    """Draw a copy to add, with a probability that falls with its cost, or now and then one to take away; None where
+    there is neither."""
     gone = list(neighbours(arch, kinds=("remove-copy",)))
-    if removing and gone and chance.random() < REMOVING:
-        return gone[int(chance.integers(len(gone)))]
     added = list(neighbours(arch, kinds=("add-copy",)))
+    if removing and gone and (chance.random() < REMOVING or not added):
+        return gone[int(chance.integers(len(gone)))]
+    if not added:
+        return None
     before = cost(arch).gmacs
     weights = np.array([1 / max(cost(apply(arch, move)).gmacs - before, 1e-12) for move in added])
     return added[int(chance.choice(len(added), p=weights / weights.sum()))]
