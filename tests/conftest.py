@@ -1,9 +1,12 @@
 """What tests of several rooms share."""
 
+import json
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
 from spnas.data.generate import GeneratorSettings, generate
 from spnas.data.open import open_data
@@ -47,3 +50,21 @@ def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def tiny(tiny_folder: Path) -> DataSet:
     """The same, opened."""
     return open_data(tiny_folder)
+
+
+@pytest.fixture(scope="session")
+def stored_folder(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same with its pictures stored as 64 x 48 and displayed turned by EXIF; boxes are those of the stored ones."""
+    folder = tmp_path_factory.mktemp("stored") / "shapes"
+    shutil.copytree(tiny_folder, folder)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    for path in folder.rglob("*.png"):
+        with Image.open(path) as image:
+            image.crop((0, 0, 64, 48)).save(path, exif=exif)
+    for path in (folder / "annotations").iterdir():
+        document = json.loads(path.read_text())
+        document["images"] = [one | {"height": 48} for one in document["images"]]
+        document["annotations"] = [one for one in document["annotations"] if one["bbox"][1] + one["bbox"][3] <= 48]
+        path.write_text(json.dumps(document))
+    return folder

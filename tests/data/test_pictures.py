@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from spnas.data.exif import turn_boxes, turn_pixels
+from spnas.data.exif import turn_boxes, turn_each, turn_pixels
 from spnas.data.pictures import SAFE_FORMATS, picture_header, picture_size, read_picture, resize
 from spnas.errors import DataError
 
@@ -111,6 +111,15 @@ def test_boxes_turn_with_their_pixels(code: int) -> None:
     height, width = shown.shape[:2]
     box = turn_boxes(np.array([[4.0, 3, 16, 8]]), code, width=width, height=height)
     assert box.tolist() == [[columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]]
+
+
+def test_boxes_that_are_turned_back_lie_where_they_lay() -> None:
+    stored = np.repeat(np.array([[4.0, 3, 16, 8]]), 8, axis=0)
+    codes = np.arange(1, 9, dtype=np.uint8)
+    sizes = np.where(codes[:, None] < 5, (30.0, 20.0), (20.0, 30.0))
+    shown = turn_each(stored, codes, sizes=sizes)
+    assert len(np.unique(shown, axis=0)) == 8
+    assert np.array_equal(turn_each(shown, codes, sizes=sizes, back=True), stored)
 
 
 @pytest.mark.filterwarnings("ignore:Corrupt EXIF data")

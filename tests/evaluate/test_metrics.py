@@ -80,6 +80,20 @@ def test_the_pictures_may_be_missing_when_detections_are_judged(tiny_folder: Pat
         tasks.evaluate(tmp_path / "best", data=bare, pictures=False)
 
 
+def test_a_copy_of_the_truth_is_perfect_where_boxes_belong_to_stored_pictures(
+    stored_folder: Path, tmp_path: Path
+) -> None:
+    source = next(stored_folder.rglob("*_val.json"))
+    rows = [row | {"score": 0.9} for row in json.loads(source.read_text())["annotations"]]
+    path = tmp_path / "results.json"
+    path.write_text(json.dumps(rows))
+    for pictures in (True, False):
+        result = tasks.evaluate(path, data=stored_folder, pictures=pictures, results=tmp_path / "again.json")
+        assert result.scores["coco"].values["ap"] == pytest.approx(1.0)
+        again = sorted((row["image_id"], *row["bbox"]) for row in json.loads((tmp_path / "again.json").read_text()))
+        assert again == sorted((row["image_id"], *row["bbox"]) for row in rows)
+
+
 def test_data_without_a_val_is_judged_whole_or_on_the_part_that_training_sets_aside(
     tiny_folder: Path, tmp_path: Path
 ) -> None:

@@ -135,6 +135,31 @@ def test_what_is_wrong_with_frames_is_said_with_its_place(
         read_results(written(tmp_path / "frames.json", [frame(**change)]), annotations)
 
 
+def stored(annotations: Annotations) -> Annotations:
+    """The same where the first picture, displayed as 600 x 400, is stored turned: 400 x 600, EXIF orientation 6."""
+    sizes = np.array([[600, 400]] * len(annotations), np.int32)
+    return msgspec.structs.replace(annotations, sizes=sizes, turns=np.array([6, 1], np.uint8))
+
+
+def test_boxes_of_the_stored_picture_are_turned_when_read_and_back_when_written(
+    tmp_path: Path, annotations: Annotations
+) -> None:
+    known, turned, kept = stored(annotations), [558.0, 1.0, 598.0, 31.0], [1.0, 2.0, 31.0, 42.0]
+    rows = [row(), row(image_id=1000, score=0.25)]
+    found = read_results(written(tmp_path / "r.json", rows), known)
+    assert found.boxes.tolist() == [turned, kept]
+    assert msgspec.json.decode(write_results(known, found)) == rows
+    only = known.select(np.array([1]), name="one")
+    assert read_results(written(tmp_path / "r.json", rows[1:]), only).boxes.tolist() == [kept]
+    found = read_results(written(tmp_path / "frames.json", [frame(), frame(name="1000.png")]), known)
+    assert found.boxes.tolist() == [turned, kept]
+    folder = tmp_path / "ecp"
+    folder.mkdir()
+    for stem in ("7", "1000"):
+        written(folder / f"{stem}.json", {"identity": "frame", "children": [child()]})
+    assert read_folder(folder, known).boxes.tolist() == [turned, kept]
+
+
 def child(**changes: Any) -> dict[str, Any]:
     return {"identity": "pedestrian", "score": 0.5, "x0": 1.0, "y0": 2.0, "x1": 31.0, "y1": 42.0} | changes
 

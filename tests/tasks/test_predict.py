@@ -4,8 +4,10 @@ import json
 from pathlib import Path
 
 import msgspec
+import numpy as np
 import pytest
 
+from spnas.data.open import open_data
 from spnas.data.records import DataSet
 from spnas.data.transforms import Resize
 from spnas.errors import DataError, UsageError
@@ -59,6 +61,16 @@ def test_pictures_of_data_have_its_ids(bundle: Path, tiny: DataSet, tiny_folder:
     rows = json.loads((tmp_path / "out" / "results.json").read_text())
     assert {row["image_id"] for row in rows} == set(tiny.val.image_ids)
     assert {row["category_id"] for row in rows} <= set(tiny.val.category_ids)
+
+
+def test_boxes_lie_where_those_of_the_data_lie(bundle: Path, stored_folder: Path, tmp_path: Path) -> None:
+    predict([], model=bundle, data=stored_folder, out=tmp_path / "out")
+    known = open_data(stored_folder).val
+    rows = json.loads((tmp_path / "out" / "results.json").read_text())
+    own = load(bundle).predict([known.path(i) for i in range(len(known))], score=0)
+    x1, y1, x2, y2 = np.concatenate([one.boxes for one in own]).T
+    assert len(rows) > 0
+    np.testing.assert_allclose([row["bbox"] for row in rows], np.stack((y1, 48 - x2, y2 - y1, x2 - x1), 1), atol=2e-3)
 
 
 def test_tiles_are_looked_at(bundle: Path, photos: Path, tmp_path: Path) -> None:

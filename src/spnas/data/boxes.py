@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spnas.data.conventions import ZERO_PX, corners, suspicion, written_sides
-from spnas.data.exif import turn_boxes
+from spnas.data.exif import turn_each
 from spnas.data.raw import UNKNOWN, RawData
 from spnas.data.scan import Scan
 from spnas.data.tally import Refuse, record, record_rows
@@ -21,11 +21,15 @@ Mask = NDArray[np.bool_] | np.bool_  # what numpy's stubs make of a comparison
 
 
 class Judged(msgspec.Struct, frozen=True, eq=False, kw_only=True):
-    """Every box of a source (M): whether it can be used, and where it lies on the displayed picture."""
+    """Every box of a source (M): whether it can be used, and where it lies on the displayed picture.
+
+    turns: (N,), the EXIF orientation by which the boxes of each picture were turned; 1 where they were not.
+    """
 
     alive: NDArray[np.bool_]
     boxes: NDArray[np.float64]
     areas: NDArray[np.float64]
+    turns: NDArray[np.uint8]
 
 
 @np.errstate(invalid="ignore", over="ignore")  # rows that are already out may hold anything
@@ -53,11 +57,8 @@ def judge_boxes(raw: RawData, scan: Scan, *, usable: NDArray[np.bool_], on_refus
     _reject(raw, alive, bad=(sides < ZERO_PX).any(axis=1), code="box-zero-area", reason="has no area")
     _reject(raw, alive, bad=far.any(axis=1), code="box-absurd", reason="lies far outside any picture")
     pairs = zip(scan.headers, as_stored, strict=True)
-    codes = np.array([h.orientation if h is not None and own else 1 for h, own in pairs])
-    for code in np.unique(codes[codes > 1]):
-        rows = codes[owner] == code
-        width, height = scan.shown[owner[rows]].T
-        boxes[rows] = turn_boxes(boxes[rows], int(code), width=width, height=height)
+    turns = np.array([h.orientation if h is not None and own else 1 for h, own in pairs], np.uint8)
+    boxes = turn_each(boxes, turns[owner], sizes=scan.shown[owner])
     clipped = np.clip(boxes, 0, np.tile(scan.shown[owner], 2))
     outside = (clipped[:, 2:] - clipped[:, :2] < ZERO_PX).any(axis=1)
     _reject(raw, alive, bad=outside, code="box-outside", reason="lies outside the picture")
@@ -70,7 +71,8 @@ def judge_boxes(raw: RawData, scan: Scan, *, usable: NDArray[np.bool_], on_refus
         reason=lambda r: f"box {_written(raw, r)} sticks out of the picture and is clipped",
         hint="nothing needs to be done",
     )
-    return Judged(alive=alive, boxes=clipped, areas=_areas(raw, alive, boxes=boxes, clipped=clipped))
+    areas = _areas(raw, alive, boxes=boxes, clipped=clipped)
+    return Judged(alive=alive, boxes=clipped, areas=areas, turns=turns)
 
 
 def _belonging(raw: RawData, usable: NDArray[np.bool_]) -> NDArray[np.bool_]:

@@ -129,6 +129,7 @@ def _assemble(raw: RawData, scan: Scan, *, usable: NDArray[np.bool_], judged: Ju
         flags=raw.flags[rows],
         areas=judged.areas[rows],
         details=None if raw.details is None else raw.details.take(rows),
+        turns=judged.turns[kept],
     )
 
 

@@ -7,6 +7,7 @@ from PIL import Image
 ORIENTATION_TAG = 0x0112
 Side = float | NDArray[np.float64]
 TURNED = frozenset((5, 6, 7, 8))  # these swap width and height
+BACK = {6: 8, 8: 6}  # all others undo themselves
 
 
 def orientation(image: Image.Image) -> int:
@@ -48,3 +49,20 @@ def turn_boxes(boxes: NDArray[np.float64], code: int, *, width: Side, height: Si
     if code in (2, 3, 6, 7):
         x1, x2 = width - x2, width - x1
     return np.stack((x1, y1, x2, y2), axis=1)
+
+
+def turn_each(
+    boxes: NDArray[np.float64], codes: NDArray[np.uint8], *, sizes: NDArray[np.float64], back: bool = False
+) -> NDArray[np.float64]:
+    """Return `boxes` (M, 4) turned by the code of each (M,) onto the displayed picture, or from there `back`.
+
+    sizes: (M, 2), width and height of the displayed pictures.
+    """
+    turned = boxes.copy()
+    for code in np.unique(codes[codes > 1]).tolist():
+        rows = codes == code
+        width, height = sizes[rows].T
+        if back and code in TURNED:
+            width, height = height, width
+        turned[rows] = turn_boxes(boxes[rows], BACK.get(code, code) if back else code, width=width, height=height)
+    return turned

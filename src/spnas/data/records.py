@@ -7,6 +7,8 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from spnas.data.exif import turn_each
+
 CROWD, DIFFICULT, IGNORED, OCCLUDED, TRUNCATED = 1, 2, 4, 8, 16
 NOT_A_TARGET = CROWD | DIFFICULT | IGNORED  # neither hit nor miss: ignored in training and evaluation
 SITTING_LYING, BEHIND_GLASS, DEPICTION, OTHER_TAG = 1, 2, 4, 8  # bits of Details.tags
@@ -57,6 +59,8 @@ class Annotations(msgspec.Struct, frozen=True, eq=False, kw_only=True):
       flags (M,) uint8: any of CROWD, DIFFICULT, IGNORED, OCCLUDED, TRUNCATED
       areas (M,) float64: the area the data set states (COCO: of the segmentation), else of the box
       details: per box, for formats whose benchmarks need more (ECP, BDD); None for the others
+      turns (N,) uint8: the EXIF orientation by which boxes that belonged to the stored picture were turned, 1 where
+        they were not; None where none was
     """
 
     name: str
@@ -73,6 +77,7 @@ class Annotations(msgspec.Struct, frozen=True, eq=False, kw_only=True):
     flags: NDArray[np.uint8]
     areas: NDArray[np.float64]
     details: Details | None = None
+    turns: NDArray[np.uint8] | None = None
 
     def __len__(self) -> int:
         return len(self.files)
@@ -89,6 +94,14 @@ class Annotations(msgspec.Struct, frozen=True, eq=False, kw_only=True):
     def rows(self, index: int) -> slice:
         """Return the rows of `boxes`, `labels`, `flags` and `areas` that belong to picture `index`."""
         return slice(int(self.first[index]), int(self.first[index + 1]))
+
+    def turned(
+        self, boxes: NDArray[np.float64], image_index: NDArray[np.int64], *, back: bool = False
+    ) -> NDArray[np.float64]:
+        """Return `boxes` (K, 4) of pictures (K,), written as the user's data are, as displayed; or those `back`."""
+        if self.turns is None:
+            return boxes
+        return turn_each(boxes, self.turns[image_index], sizes=self.sizes[image_index].astype(np.float64), back=back)
 
     def select(self, indices: NDArray[np.int64], *, name: str) -> "Annotations":
         """Return the annotations of these pictures only, in this order; none may be there twice."""
@@ -109,6 +122,7 @@ class Annotations(msgspec.Struct, frozen=True, eq=False, kw_only=True):
             flags=self.flags[take],
             areas=self.areas[take],
             details=None if self.details is None else self.details.take(take),
+            turns=None if self.turns is None else self.turns[indices],
         )
 
 

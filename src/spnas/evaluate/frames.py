@@ -113,7 +113,7 @@ def read_frames(source: SourceText, annotations: Annotations) -> Found:
             if fault := box_fault(box):
                 raise _fault(source, where, *fault, hint="mend or drop it")
             rows.append((picture, box, label.score, labels[label.category]))
-    return _gather(rows)
+    return _gather(rows, annotations)
 
 
 def read_folder(folder: Path, annotations: Annotations) -> Found:
@@ -143,7 +143,7 @@ def read_folder(folder: Path, annotations: Annotations) -> Found:
             label = labels.get(CALLED.get(child.identity, child.identity).casefold())
             if label is not None:
                 rows.append((picture, box, child.score, label))
-    return _gather(rows)
+    return _gather(rows, annotations)
 
 
 def box_fault(corners: tuple[float, float, float, float]) -> tuple[str, str] | None:
@@ -176,10 +176,12 @@ def _fault(source: SourceText, where: str, code: str, reason: str, *, hint: str)
     return DataError(escape(str(source.path)), where, code, escape(reason), escape(hint))
 
 
-def _gather(rows: list[Detection]) -> Found:
+def _gather(rows: list[Detection], annotations: Annotations) -> Found:
+    image_index = np.array([r[0] for r in rows], np.int64)
+    boxes = np.array([r[1] for r in rows], np.float64).reshape(-1, 4)
     return Found(
-        image_index=np.array([r[0] for r in rows], np.int64),
-        boxes=np.array([r[1] for r in rows], np.float64).reshape(-1, 4),
+        image_index=image_index,
+        boxes=annotations.turned(boxes, image_index),
         scores=np.array([r[2] for r in rows], np.float64),
         labels=np.array([r[3] for r in rows], np.int64),
     ).in_order()

@@ -28,10 +28,12 @@ class Row(msgspec.Struct, gc=False):
 
 
 def write_results(annotations: Annotations, found: Found) -> bytes:
-    """Return the JSON; boxes are x, y, width, height in pixels, rounded to a thousandth, scores to six digits."""
-    rows = zip(
-        found.image_index.tolist(), found.labels.tolist(), found.boxes.tolist(), found.scores.tolist(), strict=True
-    )
+    """Return the JSON; boxes are x, y, width, height in pixels, rounded to a thousandth, scores to six digits.
+
+    They lie on the picture that the data's own boxes lie on: the displayed one, or the stored one.
+    """
+    boxes = annotations.turned(found.boxes, found.image_index, back=True)
+    rows = zip(found.image_index.tolist(), found.labels.tolist(), boxes.tolist(), found.scores.tolist(), strict=True)
     return msgspec.json.encode(
         [
             {
@@ -74,7 +76,8 @@ def read_results(path: Path, annotations: Annotations) -> Found:
     for n, box in enumerate(corners.tolist()):
         if fault := box_fault(box):
             raise DataError(shown, _where(n, rows[n]), *fault, "write x, y, width, height")
-    return Found(image_index=image_index, boxes=corners, scores=scores, labels=label).in_order()
+    shown_boxes = annotations.turned(corners, image_index)
+    return Found(image_index=image_index, boxes=shown_boxes, scores=scores, labels=label).in_order()
 
 
 def _decode(source: SourceText) -> list[Row]:

@@ -9,6 +9,8 @@ import numpy as np
 from spnas.data.choice import DataChoice, choice_of
 from spnas.data.pictures import picture_size
 from spnas.errors import UsageError
+from spnas.evaluate.detect import Found
+from spnas.evaluate.results import write_results
 from spnas.predict import Detections, load
 from spnas.predict.sources import files_of
 from spnas.predict.tiles import tiling_of
@@ -55,14 +57,12 @@ def predict(
     folder = Path(out)
     refuse_other_folder(folder, "--out")
     looker = load(model)
-    category_ids = looker.category_ids
-    if data is not None:
-        val = open_for(choice_of(data), talk).val
+    val = open_for(choice_of(data), talk).val if data is not None else None
+    if val is not None:
         refuse_other_classes(val, looker.classes, Path(model))
-        files, image_ids, category_ids = [val.path(i) for i in range(len(val))], val.image_ids, val.category_ids
+        files = [val.path(i) for i in range(len(val))]
     else:
         files = [file for path in images for file in files_of(Path(path))]
-        image_ids = tuple(map(str, files))
         if not files:
             raise UsageError("no pictures to look at; name files, or folders that hold .jpg or .png files")
         for file in files:
@@ -74,12 +74,12 @@ def predict(
             talk.show([Part("pictures", len(found), len(files))])
     with faults_named(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    rows = [
-        row
-        for one, image_id in zip(found, image_ids, strict=True)
-        for row in msgspec.structs.replace(one, category_ids=category_ids).to_coco(image_id)
-    ]
-    write_atomic(folder / RESULTS, msgspec.json.encode(rows))
+    if val is not None:
+        results = write_results(val, _gathered(found))
+    else:
+        rows = [row for one, file in zip(found, files, strict=True) for row in one.to_coco(str(file))]
+        results = msgspec.json.encode(rows)
+    write_atomic(folder / RESULTS, results)
     with talk.progress():
         drawn: set[str] = set()
         for one in found:
@@ -89,8 +89,17 @@ def predict(
         folder=str(folder),
         results=str(folder / RESULTS),
         pictures=len(files),
-        detections=len(rows),
+        detections=sum(map(len, found)),
         earlier=sum(1 for p in folder.iterdir() if DRAWN.fullmatch(p.name) and p.name not in drawn),
+    )
+
+
+def _gathered(found: list[Detections]) -> Found:
+    return Found(
+        image_index=np.repeat(np.arange(len(found)), [len(one) for one in found]),
+        boxes=np.concatenate([one.boxes for one in found]),
+        scores=np.concatenate([one.scores for one in found]),
+        labels=np.concatenate([one.labels for one in found]),
     )
 
 
