@@ -60,3 +60,8 @@ EXIT_TERMINATED = 143
 def escape(text: str) -> str:
     """Make `text` safe for a terminal: control, bidi and lone surrogate characters are shown as escapes."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
+def utf8(text: str) -> str:
+    """Make `text` fit for JSON: lone surrogates, which stand for bytes of a path that are not UTF-8, become escapes."""
+    return text.encode("utf-8", "backslashreplace").decode()

@@ -1,12 +1,14 @@
 """`spnas predict`: what lies in the folder afterwards, and what is never written over."""
 
 import json
+import os
 from pathlib import Path
 
 import msgspec
 import numpy as np
 import pytest
 
+from spnas.cli.options import print_result
 from spnas.data.open import open_data
 from spnas.data.records import DataSet
 from spnas.data.transforms import Resize
@@ -71,6 +73,19 @@ def test_boxes_lie_where_those_of_the_data_lie(bundle: Path, stored_folder: Path
     x1, y1, x2, y2 = np.concatenate([one.boxes for one in own]).T
     assert len(rows) > 0
     np.testing.assert_allclose([row["bbox"] for row in rows], np.stack((y1, 48 - x2, y2 - y1, x2 - x1), 1), atol=2e-3)
+
+
+def test_names_that_are_no_utf8_are_written_as_escapes(
+    bundle: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    picture, out = photos / os.fsdecode(b"caf\xe9.png"), tmp_path / os.fsdecode(b"yo\xe9")
+    (photos / "a.png").rename(picture)
+    result = predict([picture], model=bundle, out=out)
+    rows = json.loads((out / "results.json").read_text())
+    assert {row["image_id"] for row in rows} == {str(photos / r"caf\udce9.png")}
+    assert result.folder == str(out)
+    print_result(result, describe, json=True)
+    assert json.loads(capsys.readouterr().out)["folder"] == str(tmp_path / r"yo\udce9")
 
 
 def test_tiles_are_looked_at(bundle: Path, photos: Path, tmp_path: Path) -> None:

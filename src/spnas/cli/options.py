@@ -11,7 +11,7 @@ import msgspec
 import typer
 
 from spnas.data.choice import DataChoice
-from spnas.errors import escape
+from spnas.errors import escape, utf8
 from spnas.talk import Talk
 
 ImageSize = Annotated[int | None, typer.Option("--image-size", help="Longer side of the network's input, in pixels.")]
@@ -86,10 +86,20 @@ def talk(quiet: bool) -> Talk:
 def print_result(result: Any, describe: Callable[[Any], list[str]], *, json: bool) -> None:
     """Print a result on stdout: as JSON, or as `describe` puts it."""
     if json:
-        sys.stdout.write(msgspec.json.format(msgspec.json.encode(result), indent=2).decode() + "\n")
+        sys.stdout.write(
+            msgspec.json.format(msgspec.json.encode(_in_utf8(msgspec.to_builtins(result))), indent=2).decode() + "\n"
+        )
     else:
         for line in describe(result):
             sys.stdout.write(escape(line) + "\n")
+
+
+def _in_utf8(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {_in_utf8(key): _in_utf8(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_in_utf8(item) for item in value]
+    return utf8(value) if isinstance(value, str) else value
 
 
 def _text(path: Path | None) -> str | None:

@@ -8,7 +8,7 @@ import numpy as np
 
 from spnas.data.choice import DataChoice, choice_of
 from spnas.data.pictures import picture_size
-from spnas.errors import UsageError
+from spnas.errors import UsageError, utf8
 from spnas.evaluate.detect import Found
 from spnas.evaluate.results import write_results
 from spnas.predict import Detections, load
@@ -77,7 +77,7 @@ def predict(
     if val is not None:
         results = write_results(val, _gathered(found))
     else:
-        rows = [row for one, file in zip(found, files, strict=True) for row in one.to_coco(str(file))]
+        rows = [row for one, file in zip(found, files, strict=True) for row in one.to_coco(utf8(str(file)))]
         results = msgspec.json.encode(rows)
     write_atomic(folder / RESULTS, results)
     with talk.progress():

@@ -17,7 +17,7 @@ from spnas.data.raw import UNKNOWN, RawData, Spot
 from spnas.data.records import NOT_A_TARGET, Annotations, DataReport
 from spnas.data.repeats import refuse_top_repeats
 from spnas.data.source import SourceText, decode_json, first_bytes, note_mark, read_source
-from spnas.errors import DataError, escape
+from spnas.errors import DataError, escape, utf8
 from spnas.shelf import nearest
 
 T = TypeVar("T")
@@ -137,7 +137,7 @@ def write_ground_truth(annotations: Annotations) -> bytes:
     labels, areas = known.labels.tolist(), known.areas.tolist()
     document = {
         "images": [
-            {"id": key, "file_name": _utf8(name), "width": int(w), "height": int(h)}
+            {"id": key, "file_name": utf8(name), "width": int(w), "height": int(h)}
             for key, name, (w, h) in zip(known.image_ids, known.files, known.sizes.tolist(), strict=True)
         ],
         "annotations": [
@@ -154,11 +154,6 @@ def write_ground_truth(annotations: Annotations) -> bytes:
         "categories": [{"id": key, "name": name} for key, name in zip(known.category_ids, known.classes, strict=True)],
     }
     return msgspec.json.encode(document)
-
-
-def _utf8(name: str) -> str:
-    """Return a name that JSON can hold: bytes that are not UTF-8 become escapes."""
-    return name.encode("utf-8", "backslashreplace").decode()
 
 
 def _sources(path: Path) -> list[tuple[str, Path]]:

@@ -32,7 +32,7 @@ from spnas.data.repeats import refuse_twins
 from spnas.data.rows import Rows
 from spnas.data.source import note_mark, read_source
 from spnas.data.voc_folder import PICTURE_SUFFIXES
-from spnas.errors import DataError, escape
+from spnas.errors import DataError, escape, utf8
 from spnas.shelf import nearest
 
 LAYOUT = "EuroCity Persons: labels/train/CITY/*.json and labels/val/CITY/*.json with img/train/CITY/*.png and img/val"
@@ -76,7 +76,7 @@ def read(path: Path, *, split: str) -> RawData:
         things = flatten(source, frame)
         refuse_twins(source, keys_held(frame, things))
         key = file.stem if own else f"{file.parent.name}/{file.stem}"
-        name = key.encode("utf-8", "backslashreplace").decode()
+        name = utf8(key)
         rows.add_picture(pictures.of(file), image_id=name, size=size_of(frame), video=sequence_of(file.stem))
         start = len(rows.owner)
         for thing in things:

@@ -17,7 +17,7 @@ from spnas.data.records import DIFFICULT, OCCLUDED, TRUNCATED, DataReport
 from spnas.data.tally import record
 from spnas.data.voc_folder import Home, all_stems, find_home, listed, lists, pictures
 from spnas.data.xml_tree import Element, numbers, read_xml
-from spnas.errors import DataError, escape
+from spnas.errors import DataError, escape, utf8
 
 LAYOUT = (
     "PASCAL VOC: Annotations/*.xml and JPEGImages/, with ImageSets/Main/train.txt and val.txt "
@@ -114,7 +114,7 @@ def _columns(collected: Collected, home: Home, *, source: Path, split: str) -> R
         classes=classes,
         category_ids=tuple(range(1, len(classes) + 1)),
         files=files,
-        image_ids=[place.stem.encode("utf-8", "backslashreplace").decode() for place in places],
+        image_ids=[utf8(place.stem) for place in places],
         stated=np.array(collected.sizes, np.float64).reshape(-1, 2),
         owner=np.array(collected.owner, np.int64),
         numbers=corners,

@@ -21,7 +21,7 @@ from spnas.data.tally import record
 from spnas.data.voc_folder import PICTURE_SUFFIXES
 from spnas.data.yolo_labels import label_path, parse_rows
 from spnas.data.yolo_yaml import Described, find_yaml, read_description
-from spnas.errors import DataError, escape
+from spnas.errors import DataError, escape, utf8
 from spnas.shelf import nearest
 
 LAYOUT = "YOLO: data.yaml with names, train and val, pictures in images/train and labels in labels/train/*.txt"
@@ -61,7 +61,7 @@ def read(path: Path, *, split: str) -> RawData:
     _note_labels(report, known, labels=labels)
     polygons = 0
     for name, label in zip(files, labels, strict=True):
-        rows.add_picture(name, image_id=str(PurePosixPath(name).with_suffix("")).encode("utf-8", "replace").decode())
+        rows.add_picture(name, image_id=utf8(str(PurePosixPath(name).with_suffix(""))))
         polygons += _add_rows(rows, label) if label.exists else 0
     if polygons:
         spot, hint = Spot(str(known.file), ""), "nothing needs to be done"
