@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from pathlib import Path
 
 import msgspec
@@ -15,7 +16,7 @@ from spnas.data.transforms import Resize
 from spnas.errors import DataError, UsageError
 from spnas.nets.settings import PRESETS
 from spnas.predict import load
-from spnas.tasks import predict
+from spnas.tasks import evaluate, predict
 from spnas.tasks.overwrite import refuse_other_file
 from spnas.tasks.predict import describe
 from spnas.train.weights import ModelConfig, build, write_bundle
@@ -73,6 +74,26 @@ def test_boxes_lie_where_those_of_the_data_lie(bundle: Path, stored_folder: Path
     x1, y1, x2, y2 = np.concatenate([one.boxes for one in own]).T
     assert len(rows) > 0
     np.testing.assert_allclose([row["bbox"] for row in rows], np.stack((y1, 48 - x2, y2 - y1, x2 - x1), 1), atol=2e-3)
+
+
+def test_data_may_list_the_models_classes_in_another_order(bundle: Path, tiny_folder: Path, tmp_path: Path) -> None:
+    """What is found and how it is judged stay the same; other classes are refused."""
+    other, results = tmp_path / "other", []
+    shutil.copytree(tiny_folder, other)
+    for path in (other / "annotations").iterdir():
+        document = json.loads(path.read_text())
+        document["categories"].reverse()
+        path.write_text(json.dumps(document))
+    for place, data in ((tmp_path / "a", tiny_folder), (tmp_path / "b", other)):
+        predict([], model=bundle, data=data, out=place)
+        judged = evaluate(bundle, data=data, results=tmp_path / f"{place.name}.json")
+        files = (place / "results.json", tmp_path / f"{place.name}.json")
+        results.append((judged.scores["coco"].values, judged.scores["coco"].per_class, *(f.read_text() for f in files)))
+    assert repr(results[0]) == repr(results[1])
+    for path in (other / "annotations").iterdir():
+        path.write_text(path.read_text().replace("circle", "disc"))
+    with pytest.raises(DataError, match=r"data has .*disc, model .* has circle.*\[classes-differ\]"):
+        predict([], model=bundle, data=other, out=tmp_path / "c")
 
 
 def test_names_that_are_no_utf8_are_written_as_escapes(

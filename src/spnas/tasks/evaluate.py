@@ -24,7 +24,7 @@ from spnas.runs.files import write_atomic
 from spnas.shelf import take
 from spnas.talk import Part, Talk
 from spnas.tasks.overwrite import refuse_other_file
-from spnas.tasks.source import open_for, refuse_other_classes
+from spnas.tasks.source import open_for, with_classes_of
 from spnas.tasks.start import load_detector
 
 BATCH = 16
@@ -89,8 +89,7 @@ def _check(scorers: dict[str, Metric], judged: Annotations) -> None:
 def _look(model: Path, choice: DataChoice, scorers: dict[str, Metric], *, talk: Talk) -> tuple[Annotations, Found]:
     """Let a model look at the pictures of val, after all that could be in the way of judging it."""
     detector, config = load_detector(model)
-    judged = open_for(choice, talk).val
-    refuse_other_classes(judged, config.classes, model)
+    judged = with_classes_of(model, config.classes, open_for(choice, talk).val)
     _check(scorers, judged)
     pictures = Pictures(judged, config.resize)
     with talk.progress():

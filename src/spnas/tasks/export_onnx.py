@@ -26,7 +26,7 @@ from spnas.export.graph import graph_of, in_int8
 from spnas.export.session import OnnxNetwork, Rows, open_bytes
 from spnas.runs.files import sha256, write_atomic
 from spnas.talk import Part, Talk
-from spnas.tasks.source import open_for, refuse_other_classes
+from spnas.tasks.source import open_for, with_classes_of
 from spnas.tasks.start import load_detector
 from spnas.train.weights import ModelConfig
 
@@ -91,7 +91,7 @@ def export_onnx(
     detector, config = load_detector(source)
     data = open_for(choice, talk) if choice.path is not None else None
     if data is not None:
-        refuse_other_classes(data.val, config.classes, source)
+        data = msgspec.structs.replace(data, val=with_classes_of(source, config.classes, data.val))
     resize = config.resize if image_size is None else Resize(None, image_size)
     description = describe_model(config, resize, frame_of(resize, data), precision)
     talk.say(f"writing a graph for pictures of {description.width} x {description.height} px")

@@ -19,7 +19,7 @@ from spnas.runs.files import faults_named, write_atomic
 from spnas.talk import Part, Talk
 from spnas.tasks.gallery import SHOWN_PX
 from spnas.tasks.overwrite import DRAWN, RESULTS, refuse_other_folder
-from spnas.tasks.source import open_for, refuse_other_classes
+from spnas.tasks.source import open_for, with_classes_of
 
 
 class PredictResult(msgspec.Struct, frozen=True, kw_only=True):
@@ -59,7 +59,7 @@ def predict(
     looker = load(model)
     val = open_for(choice_of(data), talk).val if data is not None else None
     if val is not None:
-        refuse_other_classes(val, looker.classes, Path(model))
+        val = with_classes_of(Path(model), looker.classes, val)
         files = [val.path(i) for i in range(len(val))]
     else:
         files = [file for path in images for file in files_of(Path(path))]

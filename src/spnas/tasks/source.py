@@ -2,6 +2,9 @@
 
 from pathlib import Path
 
+import msgspec
+import numpy as np
+
 from spnas.data.choice import DataChoice
 from spnas.data.open import open_choice
 from spnas.data.records import Annotations, DataReport, DataSet
@@ -32,10 +35,19 @@ def findings_of(reports: tuple[DataReport, ...]) -> list[str]:
     return lines
 
 
-def refuse_other_classes(annotations: Annotations, classes: tuple[str, ...], model: Path) -> None:
-    """Make sure that labels mean the same to data and model."""
-    if annotations.classes == classes:
-        return
+def with_classes_of(model: Path, classes: tuple[str, ...], annotations: Annotations) -> Annotations:
+    """Return the data with labels that mean the same as the model's, whose `classes` may stand in another order.
+
+    Raises: DataError when they are others.
+    """
+    if set(annotations.classes) == set(classes):
+        order = [annotations.classes.index(name) for name in classes]
+        return msgspec.structs.replace(
+            annotations,
+            classes=classes,
+            category_ids=tuple(annotations.category_ids[i] for i in order),
+            labels=np.argsort(order)[annotations.labels],
+        )
     matching = sum(1 for label in annotations.labels.tolist() if annotations.classes[label] in classes)
     raise DataError(
         annotations.root,
