@@ -109,6 +109,15 @@ def test_names_that_are_no_utf8_are_written_as_escapes(
     assert json.loads(capsys.readouterr().out)["folder"] == str(tmp_path / r"yo\udce9")
 
 
+def test_long_names_are_cut_and_stay_apart(bundle: Path, photos: Path, tmp_path: Path) -> None:
+    """A name has as many bytes as a file system takes; the number in front tells two of one beginning apart."""
+    for letter in "ab":
+        (photos / f"{letter}.png").rename(photos / f"{chr(0x1F600) * 62}{letter}.png")
+    assert predict([photos], model=bundle, out=tmp_path / "out").pictures == 3
+    drawn = sorted(p.stem for p in (tmp_path / "out").iterdir() if p.name != "results.json")
+    assert drawn == ["00000-c", *(f"0000{i}-{chr(0x1F600) * 30}" for i in (1, 2))]
+
+
 def test_tiles_are_looked_at(bundle: Path, photos: Path, tmp_path: Path) -> None:
     predict([photos], model=bundle, out=tmp_path / "whole")
     predict([photos], model=bundle, out=tmp_path / "tiled", tile=(32, 8))

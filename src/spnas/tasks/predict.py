@@ -1,5 +1,6 @@
 """`spnas predict`: find objects in pictures; drawn pictures and COCO results come out."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -20,6 +21,8 @@ from spnas.talk import Part, Talk
 from spnas.tasks.gallery import SHOWN_PX
 from spnas.tasks.overwrite import DRAWN, RESULTS, refuse_other_folder
 from spnas.tasks.source import open_for, with_classes_of
+
+LONGEST_STEM = 120  # bytes of a name: file systems take 255, some fewer
 
 
 class PredictResult(msgspec.Struct, frozen=True, kw_only=True):
@@ -108,7 +111,10 @@ def _draw(folder: Path, index: int, found: Detections) -> str:
     data = encode(np.asarray(found.plot(scale=max(1, SHOWN_PX // max(found.size)))))
     endings = ("png", "jpg") if data.startswith(b"\x89PNG") else ("jpg", "png")
     assert found.path is not None
-    names = [f"{index:05d}-{Path(found.path).stem[:80]}.{ending}" for ending in endings]
+    stem = Path(found.path).stem
+    while len(os.fsencode(stem)) > LONGEST_STEM:
+        stem = stem[:-1]
+    names = [f"{index:05d}-{stem}.{ending}" for ending in endings]
     write_atomic(folder / names[0], data)
     (folder / names[1]).unlink(missing_ok=True)  # the same picture of an earlier run
     return names[0]
