@@ -12,8 +12,11 @@ import spnas
 from spnas.data.batches import Resize
 from spnas.data.records import DataSet
 from spnas.errors import UsageError
-from spnas.tasks import export_backbone, export_onnx
+from spnas.export.description import seal
+from spnas.nets.settings import PRESETS
+from spnas.tasks import export, export_backbone, export_onnx
 from spnas.tasks.export import describe
+from spnas.train.weights import ModelConfig
 
 SMALL = "basic: 8x1 / 16x1"
 
@@ -73,3 +76,31 @@ def test_of_many_pictures_some_are_judged_on(tiny: DataSet, monkeypatch: pytest.
     assert len(some) == 4
     assert (some.files[0], some.files[-1]) == (tiny.val.files[0], tiny.val.files[-1])
     assert some.name.endswith(" (4 of 12 pictures)")
+
+
+def test_only_what_export_wrote_is_written_over(tmp_path: Path) -> None:
+    """Said before any work is done; this model is not even there."""
+    out = tmp_path / "model.onnx"
+    config = ModelConfig(
+        detector="faster_rcnn",
+        arch=SMALL,
+        classes=("cat",),
+        category_ids=(1,),
+        settings=PRESETS["small"],
+        resize=Resize(None, 64),
+    )
+    sealed = seal(b"graph", export_onnx.describe_model(config, config.resize, (64, 64), "fp32"))
+    for ours in (b"", sealed):
+        out.write_bytes(ours)
+        with pytest.raises(UsageError, match="no such model"):
+            export("runs/gone", out=out)
+    for other in (b"graph", sealed[:-1], b"x" + sealed):
+        out.write_bytes(other)
+        with pytest.raises(UsageError, match=r"--out .*model\.onnx: is there already and is not as spnas export wrote"):
+            export("runs/gone", out=out)
+        assert out.read_bytes() == other
+    with pytest.raises(UsageError, match=r"--out .*gone/model\.onnx: its folder is not there; make it first"):
+        export("runs/gone", out=tmp_path / "gone" / "model.onnx")
+    for name in ("model.json", "model"):
+        with pytest.raises(UsageError, match=r"give the name of a file that ends in \.onnx"):
+            export("runs/gone", out=tmp_path / name)

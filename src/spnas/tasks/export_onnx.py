@@ -26,6 +26,7 @@ from spnas.export.graph import graph_of, in_int8
 from spnas.export.session import OnnxNetwork, Rows, open_bytes
 from spnas.runs.files import sha256, write_atomic
 from spnas.talk import Part, Talk
+from spnas.tasks.overwrite import refuse_other_onnx
 from spnas.tasks.source import open_for, with_classes_of
 from spnas.tasks.start import load_detector
 from spnas.train.weights import ModelConfig
@@ -86,8 +87,7 @@ def export_onnx(
         raise UsageError(f"--precision {precision}: is judged by its AP; give --data")
     if precision == "fp32" and max_ap_loss is not None:
         raise UsageError("--max-ap-loss is for --precision fp16 and int8; fp32 has to find the same")
-    if out.suffix.lower() != ".onnx" or out.is_dir():
-        raise UsageError(f"--out {out}: give the name of a file that ends in .onnx")
+    refuse_other_onnx(out, "--out")
     detector, config = load_detector(source)
     data = open_for(choice, talk) if choice.path is not None else None
     if data is not None:

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import msgspec
 
-from spnas.errors import UsageError, escape
+from spnas.errors import IntegrityError, UsageError, escape
 from spnas.evaluate.results import Row
+from spnas.export.description import read_sealed
 
 RESULTS = "results.json"
 PAGE, LONGEST_HEAD = b'<meta name="generator" content="spnas">', 2000
@@ -35,6 +36,24 @@ def refuse_other_page(path: Path, option: str) -> None:
         raise UsageError(f"{option} {path}: its folder is not there; make it first")
     if path.exists() and path.stat().st_size and PAGE not in path.read_bytes()[:LONGEST_HEAD]:
         raise UsageError(f"{option} {path}: is there already and is no page of spnas; give another name")
+
+
+def refuse_other_onnx(path: Path, option: str) -> None:
+    """Let an ONNX file be written to `path`: a new file, an empty one, or one that `spnas export` wrote.
+
+    Raises: UsageError naming `option`.
+    """
+    if path.suffix.lower() != ".onnx" or path.is_dir():
+        raise UsageError(f"{option} {path}: give the name of a file that ends in .onnx")
+    if not path.parent.is_dir():
+        raise UsageError(f"{option} {path}: its folder is not there; make it first")
+    if path.exists() and path.stat().st_size > 0:
+        try:
+            read_sealed(path)
+        except (UsageError, IntegrityError):
+            raise UsageError(
+                f"{option} {path}: is there already and is not as spnas export wrote one; give another name"
+            ) from None
 
 
 def refuse_other_folder(folder: Path, option: str) -> None:
