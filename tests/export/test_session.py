@@ -13,7 +13,7 @@ from tests.export.conftest import SIZE
 
 from spnas.errors import IntegrityError, UsageError
 from spnas.export import session as room
-from spnas.export.description import Description, read_sealed, seal
+from spnas.export.description import Description, read_sealed, seal, unseal
 from spnas.export.session import INPUTS, OUTPUTS, open_onnx
 
 
@@ -52,6 +52,13 @@ def test_a_file_says_what_it_is(file: Path, description: Description) -> None:
     (entry,) = onnx.load(file).metadata_props
     assert entry.key == "spnas"
     assert msgspec.json.decode(entry.value, type=Description) == stamped
+
+
+def test_a_description_may_be_of_any_length(description: Description) -> None:
+    """Of 15,744 to 15,871 bytes, a byte of the length that stands before it is that of a brace."""
+    for count in (0, *range(15_000, 15_900, 100), 3_000_000):
+        longer = msgspec.structs.replace(description, producer="x" * count)
+        assert unseal(seal(b"graph", longer), name="model.onnx").producer == longer.producer
 
 
 def test_smaller_pictures_are_padded(file: Path) -> None:
@@ -113,6 +120,7 @@ def test_a_flipped_bit_is_found(file: Path, share: float) -> None:
         (b"\x0a\x05spnas\x12\x02{}", "its description cannot be read"),
         (b'\x0a\x05spnas\x12\x0e{"schema": 1e99', "its description cannot be read"),
         (b"\x0a\x05spnas\x12" + b"[" * 10_000, "its description cannot be read"),
+        (b'\x0a\x05spnas\x12\x12{"producer": "\xff"}', "its description cannot be read"),
     ],
 )
 def test_what_is_not_ours_is_told_in_one_line(data: bytes, message: str, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ the other.
 """
 
 import hashlib
+import re
 from pathlib import Path
 from typing import Literal
 
@@ -15,7 +16,9 @@ from spnas.errors import IntegrityError, UsageError
 
 SCHEMA = 1
 KEY = b"spnas"
-_ENTRY, _NAME, _TEXT = b"\x72", b"\x0a", b"\x12"  # metadata_props of a model, key and value of an entry
+_ENTRY = b"\x72"  # metadata_props of a model
+_MARK = b"\x0a" + bytes([len(KEY)]) + KEY + b"\x12"  # of an entry, its key, and that its value follows
+_LENGTH = re.compile(rb"[\x80-\xff]*[\x00-\x7f]")
 LARGEST = 2**31 - 1  # bytes of an ONNX file without files beside it
 Precision = Literal["fp32", "fp16", "int8"]
 
@@ -79,27 +82,33 @@ def read_sealed(path: Path) -> tuple[bytes, Description]:
         data = path.read_bytes()
     except OSError as fault:
         raise UsageError(f"{path}: cannot be read ({fault.strerror}); give a file that spnas export wrote") from None
-    mark = data.rfind(_NAME + _length(len(KEY)) + KEY + _TEXT)
-    if mark < 0:
-        raise UsageError(f"{path}: not an ONNX file of ours; write one with: spnas export MODEL --to onnx")
-    text = data[data.find(b"{", mark) :]
+    return data, unseal(data, name=str(path))
+
+
+def unseal(data: bytes, *, name: str) -> Description:
+    """Return what a whole file says about itself. Raises: as `read_sealed`."""
+    place = data.rfind(_MARK)
+    length = _LENGTH.match(data, place + len(_MARK))
+    if place < 0 or length is None:
+        raise UsageError(f"{name}: not an ONNX file of ours; write one with: spnas export MODEL --to onnx")
+    text = data[length.end() :]
     try:
         description = msgspec.json.decode(text, type=Description)
-    except msgspec.DecodeError as fault:
-        raise IntegrityError(f"{path}: its description cannot be read ({fault}); export it again") from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as fault:
+        raise IntegrityError(f"{name}: its description cannot be read ({fault}); export it again") from None
     if description.schema > SCHEMA:
         raise UsageError(
-            f"{path}: written by a newer spnas (schema {description.schema}); this one reads up to {SCHEMA}"
+            f"{name}: written by a newer spnas (schema {description.schema}); this one reads up to {SCHEMA}"
         )
     graph = data[: description.graph_bytes]
     if hashlib.sha256(graph).hexdigest() != description.graph_sha256 or graph + _entry(text) != data:
-        raise IntegrityError(f"{path}: its SHA-256 is not the one written; the file was changed or damaged")
-    return data, description
+        raise IntegrityError(f"{name}: its SHA-256 is not the one written; the file was changed or damaged")
+    return description
 
 
 def _entry(text: bytes) -> bytes:
     """Write one metadata entry of a model."""
-    entry = _NAME + _length(len(KEY)) + KEY + _TEXT + _length(len(text)) + text
+    entry = _MARK + _length(len(text)) + text
     return _ENTRY + _length(len(entry)) + entry
 
 

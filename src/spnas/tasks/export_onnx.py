@@ -20,7 +20,7 @@ from spnas.data.transforms import MEAN, STD
 from spnas.errors import IntegrityError, UsageError
 from spnas.evaluate.detect import Found
 from spnas.evaluate.metrics.coco import score
-from spnas.export.description import Description, Precision, seal
+from spnas.export.description import Description, Precision, seal, unseal
 from spnas.export.gate import Drift, Feed, ask_again, drift, refuse_drift, torch_look
 from spnas.export.graph import graph_of, in_int8
 from spnas.export.session import OnnxNetwork, Rows, open_bytes
@@ -100,7 +100,7 @@ def export_onnx(
         assert data is not None
         graph = in_int8(graph, _calibration(data.train, description))
     bare = seal(graph, description)
-    network = open_bytes(bare, description, name=out.name, threads=torch.get_num_threads())
+    network = open_bytes(bare, unseal(bare, name=out.name), name=out.name, threads=torch.get_num_threads())
     pictures = judged_pictures(data)
     judged = judge(detector, network, pictures, talk=talk)
     aps = _aps(pictures, judged) if data is not None else None
