@@ -14,7 +14,7 @@ from spnas.data.records import DataSet
 from spnas.errors import UsageError
 from spnas.export.description import seal
 from spnas.nets.settings import PRESETS
-from spnas.tasks import export, export_backbone, export_onnx
+from spnas.tasks import evaluate, export, export_backbone, export_onnx
 from spnas.tasks.export import describe
 from spnas.train.weights import ModelConfig
 
@@ -104,3 +104,16 @@ def test_only_what_export_wrote_is_written_over(tmp_path: Path) -> None:
     for name in ("model.json", "model"):
         with pytest.raises(UsageError, match=r"give the name of a file that ends in \.onnx"):
             export("runs/gone", out=tmp_path / name)
+
+
+def test_an_onnx_file_is_said_to_be_one(tmp_path: Path) -> None:
+    file = tmp_path / "theirs.onnx"
+    file.write_bytes(b"\x08\x08")
+    for work in (
+        lambda: evaluate(file),
+        lambda: export(file, out=tmp_path / "new.onnx"),
+        lambda: export(file, to="module", out=tmp_path / "new"),
+        lambda: export(file, to="backbone", out=tmp_path / "new"),
+    ):
+        with pytest.raises(UsageError, match=r"theirs\.onnx: is an ONNX file, which predict alone takes"):
+            work()

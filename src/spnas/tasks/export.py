@@ -21,7 +21,7 @@ from spnas.rng import torch_seed
 from spnas.shelf import nearest
 from spnas.talk import Talk
 from spnas.tasks.export_onnx import OnnxResult, describe_onnx, export_onnx
-from spnas.tasks.start import load_detector
+from spnas.tasks.start import load_detector, refuse_onnx
 
 
 class ExportResult(msgspec.Struct, frozen=True, kw_only=True):
@@ -118,6 +118,7 @@ def export_backbone(source: str | Path, *, out: str | Path) -> ExportResult:
 
 
 def _trained(path: Path) -> Backbone:
+    refuse_onnx(path)
     given = read_weights(path)
     if given.arch is None:
         raise UsageError(

@@ -82,7 +82,14 @@ def begin(
 
 def load_detector(source: Path) -> tuple[nn.Module, ModelConfig]:
     """Load a model, or the best one of a study. Raises: UsageError, IntegrityError."""
+    refuse_onnx(source)
     return load_model(model_in(source))
+
+
+def refuse_onnx(path: Path) -> None:
+    """Raises: UsageError for an ONNX file, where torch has to load a model."""
+    if path.suffix.lower() == ".onnx" and path.is_file():
+        raise UsageError(f"{path}: is an ONNX file, which predict alone takes; give the model it was exported from")
 
 
 def is_detector(path: Path) -> bool:
