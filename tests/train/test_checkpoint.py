@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from torch import nn
+from torch.amp import GradScaler
 
 from spnas.errors import IntegrityError
 from spnas.train.average import Average
@@ -34,3 +35,22 @@ def test_every_flipped_bit_and_every_cut_of_a_checkpoint_is_refused_by_name(tmp_
         path.write_bytes(data if number % 3 else whole[: chance.randrange(len(whole))])
         with pytest.raises(IntegrityError, match=r"training\.safetensors: not a checkpoint of ours"):
             load_progress(path, other, its, its_average, key="k")
+
+
+def test_a_scaler_of_16_bit_gradients_goes_on_where_it_was(tmp_path: Path) -> None:
+    """Its counts come back as whole numbers, which is all that it takes for them."""
+    path, (net, optimizer, average) = tmp_path / "training.safetensors", trained()
+    before, after = GradScaler("cpu", init_scale=1024.0), GradScaler("cpu")
+    scaled_step(before, net, optimizer)
+    save_progress(path, net, optimizer, average, step=1, key="k", scaler=before)
+    load_progress(path, net, optimizer, average, key="k", scaler=after)
+    assert after.state_dict() == before.state_dict()
+    for scaler in (before, after):
+        scaled_step(scaler, net, optimizer)
+    assert after.state_dict() == before.state_dict()
+
+
+def scaled_step(scaler: GradScaler, net: nn.Linear, optimizer: torch.optim.SGD) -> None:
+    torch.autograd.backward(scaler.scale(net(torch.ones(1, 5)).sum()))
+    scaler.step(optimizer)
+    scaler.update()

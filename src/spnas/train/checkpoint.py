@@ -24,7 +24,7 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
     step: int
     average_step: int
     key: str
-    scaler: dict[str, float] = {}
+    scaler: dict[str, int | float] = {}
 
 
 def save_progress(
