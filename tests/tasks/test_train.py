@@ -14,15 +14,18 @@ from spnas.arch import parse
 from spnas.assess import Recipe
 from spnas.cli import main
 from spnas.data.batches import Pictures, Resize, train_batch
-from spnas.data.records import DataSet
+from spnas.data.choice import DataChoice
+from spnas.data.records import IGNORED, DataSet
 from spnas.errors import UsageError
 from spnas.models import create_model
 from spnas.nets.memory import activation_mib
+from spnas.talk import Talk
 from spnas.tasks.train import TrainResult, describe
-from spnas.tasks.train_run import TrainRun
+from spnas.tasks.train_run import TrainRun, settle
 from spnas.train.fit import free_mib, parts_by_counting
 from spnas.train.log import read_log
 from spnas.train.options import TrainOptions
+from spnas.train.ranks import ALONE
 from spnas.train.weights import load_model
 
 ARCH = "basic: 8x1 / 16x1 / 32x1 / 64x1"
@@ -125,6 +128,10 @@ def test_foreign_weights_and_those_of_another_net_are_starts_too(tiny_folder: Pa
         ({"start": "nowhere"}, "--from nowhere: no such model"),
         ({"detector": "faster_rcn"}, "did you mean 'faster_rcnn'"),
         ({"best_by": "map", "evaluate_epochs": 1}, "--best-by map: no such metric; did you mean 'ap'"),
+        (
+            {"best_by": "ap_large", "evaluate_epochs": 1},
+            r"--best-by ap_large: val \(12 pictures\) has no object to measure it on; choose ap",
+        ),
         ({"sides": (48, 640)}, "--sides 640: give lengths from 32 to 64 px"),
         ({"batch_size": "auto", "accumulate": 2}, "--batch-size auto finds --accumulate by itself"),
         ({"precision": "fp16"}, "--precision fp16 needs a GPU"),
@@ -136,6 +143,16 @@ def test_what_cannot_be_meant_is_refused_before_anything_is_written(
     with pytest.raises(UsageError, match=reason):
         tasks.train(ARCH, data=tiny_folder, out=tmp_path / "x", options=msgspec.structs.replace(QUICK, **changes))
     assert not (tmp_path / "x" / "study.json").exists()
+
+
+@pytest.mark.parametrize("changes", [{"best_by": "ap"}, {"patience": 2}])
+def test_what_goes_by_ap_needs_something_to_be_found_on_val(tiny: DataSet, changes: dict[str, object]) -> None:
+    data = msgspec.structs.replace(tiny, val=msgspec.structs.replace(tiny.val, flags=tiny.val.flags | IGNORED))
+    options = msgspec.structs.replace(QUICK, evaluate_epochs=1, **changes)
+    where = {"arch": parse(ARCH), "choice": DataChoice(), "ranks": ALONE, "talk": Talk(quiet=True)}
+    settle(options, None, data=tiny, **where)  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match=r" ap: val \(12 pictures\) has no object .*; give a val with objects"):
+        settle(options, None, data=data, **where)  # type: ignore[arg-type]
 
 
 def test_options_can_be_given_by_name_and_unknown_ones_are_named(tiny_folder: Path, tmp_path: Path) -> None:

@@ -187,6 +187,7 @@ def test_a_line_that_a_crash_cut_off_is_left_out(tmp_path: Path, left: int) -> N
 def test_the_best_is_by_the_metric_that_was_asked_for() -> None:
     lines = [Line(step=i, epoch=1, val={"ap": a, "ap50": b}) for i, (a, b) in enumerate([(0.1, 0.4), (0.2, 0.3)])]
     assert (best_of(lines, "ap"), best_of(lines, "ap50"), best_of([], "ap")) == (lines[1], lines[0], None)
+    assert best_of(lines, "ap_large") is None
 
 
 def test_tensorboard_is_an_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,12 +6,13 @@ import msgspec
 import torch
 
 from spnas.arch import Arch
-from spnas.assess import Recipe, input_size
+from spnas.assess import Recipe, input_size, numbers_of
 from spnas.config import recipe_for, recipe_name_for, resize_for
 from spnas.data.batches import Pictures
 from spnas.data.choice import DataChoice
-from spnas.data.records import DataSet
+from spnas.data.records import Annotations, DataSet
 from spnas.errors import UsageError
+from spnas.evaluate.detect import NOTHING_FOUND
 from spnas.evaluate.metrics.coco import NAMES
 from spnas.nets import detectors as shelf
 from spnas.pace import USABLE, seconds_per_step
@@ -19,6 +20,7 @@ from spnas.shelf import nearest, take
 from spnas.talk import Talk
 from spnas.tasks.start import Start, start_of
 from spnas.train.fit import parts_by_counting, parts_by_trying
+from spnas.train.judge import USUAL
 from spnas.train.options import TrainOptions
 from spnas.train.ranks import Ranks
 from spnas.train.settings import TrainSettings, refuse_impossible
@@ -78,6 +80,7 @@ def settle(
         talk.say(f"batches of {settings.batch_size}, taken in {settings.accumulate} parts")
     refuse_impossible(settings, device=recipe.device, ranks=ranks.count, stages=len(arch.stages))
     _refuse_unknown(settings, recipe)
+    _refuse_nothing_to_measure(settings, data.val)
     return TrainRun(
         data=choice,
         fingerprint=data.fingerprint,
@@ -96,6 +99,16 @@ def _refuse_unknown(settings: TrainSettings, recipe: Recipe) -> None:
     for side in settings.sides:
         if not 32 <= side <= largest:
             raise UsageError(f"--sides {side}: give lengths from 32 to {largest} px, that of the input in detection")
+
+
+def _refuse_nothing_to_measure(settings: TrainSettings, val: Annotations) -> None:
+    """Refuse to keep weights, or to end early, by a metric that would be no number on val."""
+    if settings.best_by is None and not settings.patience:
+        return
+    metric, option = settings.best_by or USUAL, "--best-by" if settings.best_by else "--patience, which goes by"
+    if metric not in numbers_of(val, NOTHING_FOUND, metric):
+        remedy = "give a val with objects" if metric == USUAL else f"choose {USUAL}"
+        raise UsageError(f"{option} {metric}: val ({len(val)} pictures) has no object to measure it on; {remedy}")
 
 
 def _parts(recipe: Recipe, stored: TrainRun | None, *, arch: Arch, data: DataSet, ranks: Ranks) -> int:

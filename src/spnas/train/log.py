@@ -130,9 +130,9 @@ def read_log(folder: Path) -> list[Line]:
 
 
 def best_of(lines: Sequence[Line], by: str) -> Line | None:
-    """Return the evaluation with the highest value of the metric `by`, the first of equals; None without any."""
-    judged = [line for line in lines if line.val]
-    return max(judged, key=lambda line: line.val.get(by, -1.0), default=None)
+    """Return the evaluation with the highest value of the metric `by`, the first of equals; None where none has it."""
+    judged = [line for line in lines if by in line.val]
+    return max(judged, key=lambda line: line.val[by], default=None)
 
 
 def _append(path: Path, data: bytes) -> None:
