@@ -172,6 +172,18 @@ def test_epochs_and_hours_become_steps_and_hours_stay_what_they_were(
     assert tasks.train(ARCH, data=tiny_folder, out=tmp_path / "b", options=by_hours).steps == 3
     monkeypatch.setattr("spnas.tasks.train_run.seconds_per_step", lambda *_, **__: 0.1)
     assert tasks.train(ARCH, data=tiny_folder, out=tmp_path / "b", options=by_hours).steps == 3
+    with pytest.raises(UsageError, match=r"begun with other settings \(hours is 0\.001, not 5\.0\)"):
+        tasks.train(ARCH, data=tiny_folder, out=tmp_path / "b", options=by_hours, hours=5.0)
+    with pytest.raises(UsageError, match=r"begun with other settings \(hours is None, not 5\.0\)"):
+        tasks.train(ARCH, data=tiny_folder, out=tmp_path / "a", options=by_hours, hours=5.0)
+
+
+def test_a_training_that_kept_no_hours_goes_on(tiny: DataSet) -> None:
+    where = {"arch": parse(ARCH), "choice": DataChoice(), "data": tiny, "ranks": ALONE, "talk": Talk(quiet=True)}
+    begun = settle(QUICK, None, **where)  # type: ignore[arg-type]
+    old = msgspec.json.decode(msgspec.json.encode(begun).replace(b',"hours":null', b""), type=TrainRun)
+    by_hours = msgspec.structs.replace(QUICK, steps=None, hours=5.0)
+    assert settle(by_hours, old, **where) == settle(QUICK, old, **where) == old  # type: ignore[arg-type]
 
 
 def test_automatic_batches_are_taken_in_as_few_parts_as_memory_holds(

@@ -32,7 +32,7 @@ SETTINGS = tuple(name for name in TrainSettings.__struct_fields__ if name in Tra
 
 
 class TrainRun(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What a training is, once and for all."""
+    """What a training is, once and for all; `hours` is unset in what was written before it was kept."""
 
     data: DataChoice
     fingerprint: str
@@ -41,6 +41,7 @@ class TrainRun(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     steps: int
     seed: int
     start: Start | None = None
+    hours: float | None | msgspec.UnsetType = msgspec.UNSET
 
 
 def device_here() -> str:
@@ -89,6 +90,7 @@ def settle(
         steps=_steps(options, recipe, stored=stored, arch=arch, data=data, ranks=ranks, talk=talk),
         seed=options.seed,
         start=start_of(options.start),
+        hours=msgspec.UNSET if stored is not None and stored.hours is msgspec.UNSET else options.hours,
     )
 
 
