@@ -67,6 +67,10 @@ def test_memory_is_that_of_a_process_of_its_own() -> None:
         ({"image_size": ["8"]}, "--image-size 8: give the longer side"),
         ({"image_size": ["800x"]}, "--image-size 800x: give the longer side"),
         ({"batch_size": 0}, "--batch-size 0: give at least 1"),
+        (
+            {"batch_size": 1, "image_size": ["32"], "what": "training", "arch": ["basic: 8x1 / 8x1 / 8x1 / 8x1"]},
+            "--batch-size 1: one picture of 32 px ends as one pixel after 4 stages",
+        ),
         ({"seconds": math.nan}, "--seconds nan: give more than 0"),
         ({"paper": True, "arch": [SMALL]}, "--paper has rows of its own"),
         ({"paper": True, "image_size": ["64", "96"]}, "--paper has one table"),

@@ -134,6 +134,8 @@ def test_foreign_weights_and_those_of_another_net_are_starts_too(tiny_folder: Pa
         ),
         ({"sides": (48, 640)}, "--sides 640: give lengths from 32 to 64 px"),
         ({"batch_size": "auto", "accumulate": 2}, "--batch-size auto finds --accumulate by itself"),
+        ({"image_size": 32, "batch_size": 1}, "--batch-size 1 in 1 parts: one picture of 32 px ends as one pixel"),
+        ({"sides": (32, 64), "accumulate": 4}, "--batch-size 4 in 4 parts: one picture of 32 px"),
         ({"precision": "fp16"}, "--precision fp16 needs a GPU"),
     ],
 )

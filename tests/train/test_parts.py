@@ -154,10 +154,23 @@ def test_settings_written_before_there_were_so_many_are_read() -> None:
         ({"drops": (16.0, 22.0)}, 1, "--drops 16.0, 22.0: give shares"),
         ({"patience": 2}, 1, "--patience goes by evaluations"),
         ({"best_by": "ap"}, 1, "--best-by goes by evaluations"),
+        ({"accumulate": 8}, 1, "--batch-size 8 in 8 parts: one picture of 32 px ends as one pixel after 4 stages"),
+        ({"accumulate": 2}, 4, "8 parts: one picture .*; give larger pictures, more of them a part, or --norm frozen"),
+        ({"batch_size": 1, "norm": "sync"}, 1, "--batch-size 1 in 1 parts: one picture"),
     ],
 )
 def test_what_cannot_be_is_refused_by_name(changes: dict[str, object], ranks: int, reason: str) -> None:
     settings = msgspec.structs.replace(TrainSettings(), **changes)
     with pytest.raises(UsageError, match=reason):
-        refuse_impossible(settings, device="cpu", ranks=ranks, stages=4)
-    refuse_impossible(TrainSettings(), device="cpu", ranks=2, stages=4)
+        refuse_impossible(settings, device="cpu", ranks=ranks, stages=4, side=32)
+    refuse_impossible(TrainSettings(), device="cpu", ranks=2, stages=4, side=32)
+
+
+def test_one_picture_is_enough_for_bn_where_more_than_a_pixel_is_left_of_it() -> None:
+    single = TrainSettings(batch_size=1)
+    for settings, side, stages in (
+        (single, 64, 4),
+        (single, 32, 3),
+        (msgspec.structs.replace(single, norm="frozen"), 32, 4),
+    ):
+        refuse_impossible(settings, device="cpu", ranks=1, stages=stages, side=side)

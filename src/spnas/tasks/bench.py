@@ -28,6 +28,7 @@ from spnas.nets.timing import this_place
 from spnas.shelf import nearest, take
 from spnas.talk import Part, Talk, duration
 from spnas.tasks.source import open_for
+from spnas.train.settings import is_one_value
 
 Size = tuple[int, int]  # height and width
 BATCH: dict[What, int] = {"inference": 1, "training": 2}
@@ -117,6 +118,7 @@ def bench(
         batches = [made[case.size, case.batch_size] for case in planned]
         real = {key: cast(Size, tuple(batch_of(0).images.shape[2:])) for key, batch_of in made.items()}
         cases = [msgspec.structs.replace(case, size=real[case.size, case.batch_size]) for case in planned]
+        _refuse_one_value(cases)
         with talk.progress():
             found = measure(
                 cases,
@@ -168,6 +170,17 @@ def _check(names: Sequence[str], kinds: Sequence[str], *, batch_size: int | None
         raise UsageError(f"--batch-size {batch_size}: give at least 1")
     if not 0 < seconds <= 86400:
         raise UsageError(f"--seconds {seconds:g}: give more than 0, and at most a day")
+
+
+def _refuse_one_value(cases: Sequence[Case]) -> None:
+    """Refuse to train on a single picture that ends as a single pixel."""
+    for case in cases:
+        stages = len(arch_of(case.arch).stages)
+        if case.what == "training" and is_one_value(case.batch_size, side=max(case.size), stages=stages):
+            raise UsageError(
+                f"--batch-size 1: one picture of {max(case.size)} px ends as one pixel after {stages} stages, too "
+                "little for BN in training; give a larger --image-size or --batch-size, or --what inference"
+            )
 
 
 def _size(text: str) -> Resize:

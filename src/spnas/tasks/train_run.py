@@ -3,12 +3,13 @@
 from typing import Any
 
 import msgspec
+import numpy as np
 import torch
 
 from spnas.arch import Arch
 from spnas.assess import Recipe, input_size, numbers_of
 from spnas.config import recipe_for, recipe_name_for, resize_for
-from spnas.data.batches import Pictures
+from spnas.data.batches import STRIDE, Pictures, Resize
 from spnas.data.choice import DataChoice
 from spnas.data.records import Annotations, DataSet
 from spnas.errors import UsageError
@@ -41,7 +42,7 @@ class TrainRun(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     steps: int
     seed: int
     start: Start | None = None
-    hours: float | None | msgspec.UnsetType = msgspec.UNSET
+    hours: float | msgspec.UnsetType | None = msgspec.UNSET
 
 
 def device_here() -> str:
@@ -79,7 +80,8 @@ def settle(
         )
         recipe = msgspec.structs.replace(recipe, train_settings=settings)
         talk.say(f"batches of {settings.batch_size}, taken in {settings.accumulate} parts")
-    refuse_impossible(settings, device=recipe.device, ranks=ranks.count, stages=len(arch.stages))
+    side = _smallest_side(data.train, recipe)
+    refuse_impossible(settings, device=recipe.device, ranks=ranks.count, stages=len(arch.stages), side=side)
     _refuse_unknown(settings, recipe)
     _refuse_nothing_to_measure(settings, data.val)
     return TrainRun(
@@ -92,6 +94,15 @@ def settle(
         start=start_of(options.start),
         hours=msgspec.UNSET if stored is not None and stored.hours is msgspec.UNSET else options.hours,
     )
+
+
+def _smallest_side(learned: Annotations, recipe: Recipe) -> int:
+    """Return the longer side of the smallest input, with its padding."""
+    rule, sides = recipe.resize, recipe.train_settings.sides
+    rules = [Resize(None, side) if rule.short is None else Resize(side, rule.long) for side in sides] or [rule]
+    sizes = np.unique(learned.sizes, axis=0).tolist()
+    longest = min(max(rule.target(width, height)) for rule in rules for width, height in sizes)
+    return -(-longest // STRIDE) * STRIDE
 
 
 def _refuse_unknown(settings: TrainSettings, recipe: Recipe) -> None:

@@ -56,8 +56,18 @@ PRESETS = {
 }
 
 
-def refuse_impossible(settings: TrainSettings, *, device: str, ranks: int, stages: int) -> None:
+def is_one_value(pictures: int, *, side: int, stages: int) -> bool:
+    """Whether all that BN gets of a channel in the last stage is one value, of which there are no statistics.
+
+    side: the longer one of the input in pixels, with its padding.
+    """
+    return pictures == 1 and side <= 4 * 2 ** (stages - 1)
+
+
+def refuse_impossible(settings: TrainSettings, *, device: str, ranks: int, stages: int, side: int) -> None:
     """Make sure that a training can be as it is asked for, on this device and by so many processes.
+
+    side: the longer one of the smallest input in pixels, with its padding.
 
     Raises: UsageError naming the option.
     """
@@ -71,6 +81,12 @@ def refuse_impossible(settings: TrainSettings, *, device: str, ranks: int, stage
         raise UsageError("--precision fp16 needs a GPU; choose fp32, or bf16")
     if settings.norm == "sync" and ranks > 1 and device != "cuda":
         raise UsageError("--norm sync needs GPUs; choose frozen, or batch")
+    counts = settings.norm == "batch" or (settings.norm == "sync" and ranks == 1)
+    if counts and is_one_value(settings.batch_size // parts, side=side, stages=stages):
+        raise UsageError(
+            f"--batch-size {settings.batch_size} in {parts} parts: one picture of {side} px ends as one pixel after "
+            f"{stages} stages, too little for BN; give larger pictures, more of them a part, or --norm frozen"
+        )
     if settings.frozen_stages >= stages:
         raise UsageError(f"--frozen-stages {settings.frozen_stages}: the net has {stages}; leave one to be trained")
     if (settings.patience or settings.best_by) and not settings.evaluate_epochs:
