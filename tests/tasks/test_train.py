@@ -25,7 +25,7 @@ from spnas.tasks.train_run import TrainRun, settle
 from spnas.train.fit import free_mib, parts_by_counting
 from spnas.train.log import read_log
 from spnas.train.options import TrainOptions
-from spnas.train.ranks import ALONE
+from spnas.train.ranks import ALONE, Ranks
 from spnas.train.weights import load_model
 
 ARCH = "basic: 8x1 / 16x1 / 32x1 / 64x1"
@@ -134,6 +134,8 @@ def test_foreign_weights_and_those_of_another_net_are_starts_too(tiny_folder: Pa
         ),
         ({"sides": (48, 640)}, "--sides 640: give lengths from 32 to 64 px"),
         ({"batch_size": "auto", "accumulate": 2}, "--batch-size auto finds --accumulate by itself"),
+        ({"clip": float("inf")}, "--clip inf: expected a finite number"),
+        ({"batch_size": 0}, "--batch-size 0: expected `int` >= 1"),
         ({"image_size": 32, "batch_size": 1}, "--batch-size 1 in 1 parts: one picture of 32 px ends as one pixel"),
         ({"sides": (32, 64), "accumulate": 4}, "--batch-size 4 in 4 parts: one picture of 32 px"),
         ({"precision": "fp16"}, "--precision fp16 needs a GPU"),
@@ -206,6 +208,13 @@ def test_automatic_batches_are_taken_in_as_few_parts_as_memory_holds(
     assert settings.accumulate == 8
     monkeypatch.setattr("spnas.train.fit.free_mib", lambda: 1e6)  # what was found when it began stays
     assert tasks.train(ARCH, data=tiny_folder, out=tmp_path / "auto", options=auto) == done
+
+
+def test_automatic_batches_of_more_processes_than_pictures_are_refused(tiny: DataSet) -> None:
+    auto = msgspec.structs.replace(QUICK, batch_size="auto")
+    where = {"arch": parse(ARCH), "choice": DataChoice(), "data": tiny, "talk": Talk(quiet=True)}
+    with pytest.raises(UsageError, match="--batch-size 8 cannot be taken in 1 parts by each of 9 processes"):
+        settle(auto, None, ranks=Ranks(0, 9), **where)  # type: ignore[arg-type]
 
 
 def test_a_training_that_learned_nothing_says_why(first: TrainResult) -> None:

@@ -103,9 +103,10 @@ def train(
 
 
 def _merged(options: TrainOptions, given: dict[str, Any]) -> TrainOptions:
+    """Return `options` with what is `given` in place of theirs. Raises: UsageError for values that cannot be meant."""
     names = {option.field: name for name, option in OPTIONS.items()}
-    said = options_of({names.get(field, field): value for field, value in given.items()})
-    return msgspec.structs.replace(options, **{field: getattr(said, field) for field in given})
+    said = {name: getattr(options, field) for field, name in names.items()}
+    return options_of(said | {names.get(field, field): value for field, value in given.items()})
 
 
 def _agree(folder: RunFolder, compose: Callable[[TrainRun | None], TrainRun], ranks: Ranks) -> TrainRun:

@@ -128,7 +128,7 @@ def _parts(recipe: Recipe, stored: TrainRun | None, *, arch: Arch, data: DataSet
     """Return in how few parts memory holds a batch."""
     if stored is not None:
         return stored.recipe.train_settings.accumulate
-    rows = recipe.train_settings.batch_size // ranks.count
+    rows = max(1, recipe.train_settings.batch_size // ranks.count)
     size = input_size(data.train, recipe.resize)
     config = ModelConfig(
         detector=recipe.detector,

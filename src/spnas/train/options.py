@@ -1,5 +1,6 @@
 """What a user can say of a training, as one record: for the command, for configuration files and for code."""
 
+import math
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, get_args, get_type_hints
 
@@ -11,6 +12,8 @@ from spnas.shelf import nearest
 from spnas.train.schedule import Schedule
 from spnas.train.settings import Norm, Precision
 
+LONGEST_HOURS = 1e6
+
 
 class TrainOptions(msgspec.Struct, frozen=True, kw_only=True):
     """All options of `spnas train` but its architecture, data and folder; what is None is left to the recipe.
@@ -20,12 +23,18 @@ class TrainOptions(msgspec.Struct, frozen=True, kw_only=True):
 
     steps: Annotated[int, Meta(ge=1, description="Steps; 36 epochs if nothing says how long.")] | None = None
     epochs: Annotated[int, Meta(ge=1, description="Passes over the pictures, instead of steps.")] | None = None
-    hours: Annotated[float, Meta(gt=0, description="Time, instead of steps: a few are timed first.")] | None = None
+    hours: (
+        Annotated[float, Meta(gt=0, le=LONGEST_HOURS, description="Time, instead of steps: a few are timed first.")]
+        | None
+    ) = None
     recipe: Annotated[str, Meta(description="small (CPUs, small pictures) or standard (800x1333).")] | None = None
     detector: Annotated[str, Meta(description="See 'spnas list detectors'.")] = "faster_rcnn"
     image_size: Annotated[int, Meta(description="Longer side of the network's input, in pixels.")] | None = None
     batch_size: (
-        Annotated[int | Literal["auto"], Meta(description="Pictures a step; auto: in as few parts as memory holds.")]
+        Annotated[
+            Annotated[int, Meta(ge=1)] | Literal["auto"],
+            Meta(description="Pictures a step; auto: in as few parts as memory holds."),
+        ]
         | None
     ) = None
     accumulate: Annotated[int, Meta(ge=1, description="Parts that a batch is taken in.")] | None = None
@@ -120,9 +129,12 @@ def options_of(given: Mapping[str, Any], *, source: Mapping[str, str] | None = N
             continue
         try:
             read = _listed(value) if option.kind in _LISTS else value
-            values[option.field] = msgspec.convert(read, Annotated[option.kind, option.meta], strict=False)
+            meant = msgspec.convert(read, Annotated[option.kind, option.meta], strict=False)
         except msgspec.ValidationError as fault:
             raise UsageError(f"{where} {value!r}: {str(fault)[0].lower()}{str(fault)[1:]}") from None
+        if not all(math.isfinite(n) for n in (meant if isinstance(meant, tuple) else (meant,)) if isinstance(n, float)):
+            raise UsageError(f"{where} {value!r}: expected a finite number")
+        values[option.field] = meant
     return TrainOptions(**values)
 
 
