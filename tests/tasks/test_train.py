@@ -24,11 +24,13 @@ from spnas.tasks.train import TrainResult, describe
 from spnas.tasks.train_run import TrainRun, settle
 from spnas.train.fit import free_mib, parts_by_counting
 from spnas.train.log import read_log
-from spnas.train.options import TrainOptions
+from spnas.train.options import TrainOptions, options_of
+from spnas.train.options_file import read_options
 from spnas.train.ranks import ALONE, Ranks
 from spnas.train.weights import load_model
 
 ARCH = "basic: 8x1 / 16x1 / 32x1 / 64x1"
+CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))
 QUICK = TrainOptions(image_size=64, batch_size=4, steps=2, threads=1)
 
 
@@ -134,6 +136,10 @@ def test_foreign_weights_and_those_of_another_net_are_starts_too(tiny_folder: Pa
         ),
         ({"sides": (48, 640)}, "--sides 640: give lengths from 32 to 64 px"),
         ({"batch_size": "auto", "accumulate": 2}, "--batch-size auto finds --accumulate by itself"),
+        ({"drops": (0.2, 0.4)}, "--drops has no effect with --schedule onecycle; leave it out, or choose"),
+        ({"drops": (0.2, 0.4), "schedule": "cosine"}, "--drops has no effect with --schedule cosine"),
+        ({"warmup": 5}, "--warmup has no effect with --schedule onecycle"),
+        ({"momentum": 0.1}, "--momentum has no effect with --optimizer adamw"),
         ({"clip": float("inf")}, "--clip inf: expected a finite number"),
         ({"batch_size": 0}, "--batch-size 0: expected `int` >= 1"),
         ({"image_size": 32, "batch_size": 1}, "--batch-size 1 in 1 parts: one picture of 32 px ends as one pixel"),
@@ -208,6 +214,12 @@ def test_automatic_batches_are_taken_in_as_few_parts_as_memory_holds(
     assert settings.accumulate == 8
     monkeypatch.setattr("spnas.train.fit.free_mib", lambda: 1e6)  # what was found when it began stays
     assert tasks.train(ARCH, data=tiny_folder, out=tmp_path / "auto", options=auto) == done
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_every_file_there_is_says_nothing_in_vain(tiny: DataSet, path: Path) -> None:
+    options = msgspec.structs.replace(options_of(read_options(path)[0]), image_size=64)
+    settle(options, None, arch=parse(ARCH), choice=DataChoice(), data=tiny, ranks=ALONE, talk=Talk(quiet=True))
 
 
 def test_automatic_batches_of_more_processes_than_pictures_are_refused(tiny: DataSet) -> None:

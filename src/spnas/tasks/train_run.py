@@ -72,6 +72,8 @@ def settle(
     given: dict[str, Any] = {n: v for n in SETTINGS if n != "batch_size" and (v := getattr(options, n)) is not None}
     settings = msgspec.structs.replace(recipe.train_settings, **given)
     recipe = msgspec.structs.replace(recipe, train_settings=settings)
+    if stored is None:
+        _refuse_idle(options, settings)
     if options.batch_size == "auto":
         if options.accumulate is not None:
             raise UsageError("--batch-size auto finds --accumulate by itself; give one of the two")
@@ -103,6 +105,19 @@ def _smallest_side(learned: Annotations, recipe: Recipe) -> int:
     sizes = np.unique(learned.sizes, axis=0).tolist()
     longest = min(max(rule.target(width, height)) for rule in rules for width, height in sizes)
     return -(-longest // STRIDE) * STRIDE
+
+
+def _refuse_idle(options: TrainOptions, settings: TrainSettings) -> None:
+    """Refuse what was asked for and would change nothing under this schedule and optimiser."""
+    schedule, optimizer = settings.schedule, settings.optimizer
+    idle = {
+        "drops": schedule != "steps" and f"--schedule {schedule}; leave it out, or choose --schedule steps",
+        "warmup": schedule == "onecycle" and "--schedule onecycle; leave it out, or choose cosine or steps",
+        "momentum": optimizer != "sgd" and f"--optimizer {optimizer}; leave it out, or choose --optimizer sgd",
+    }
+    for name, why in idle.items():
+        if why and getattr(options, name):
+            raise UsageError(f"--{name} has no effect with {why}")
 
 
 def _refuse_unknown(settings: TrainSettings, recipe: Recipe) -> None:
