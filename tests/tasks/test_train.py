@@ -19,7 +19,9 @@ from spnas.data.records import IGNORED, DataSet
 from spnas.errors import UsageError
 from spnas.models import create_model
 from spnas.nets.memory import activation_mib
+from spnas.runs.folder import RunFolder
 from spnas.talk import Talk
+from spnas.tasks.resume import begin_or_go_on
 from spnas.tasks.train import TrainResult, describe
 from spnas.tasks.train_run import TrainRun, settle
 from spnas.train.fit import free_mib, parts_by_counting
@@ -163,6 +165,32 @@ def test_what_goes_by_ap_needs_something_to_be_found_on_val(tiny: DataSet, chang
     settle(options, None, data=tiny, **where)  # type: ignore[arg-type]
     with pytest.raises(UsageError, match=r" ap: val \(12 pictures\) has no object .*; give a val with objects"):
         settle(options, None, data=data, **where)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("option", "given"),
+    [
+        ("--data", {"data": "d\udce9"}),
+        ("--val", {"data": DataChoice(path="d", val="v\udce9")}),
+        ("--from", {"data": "d", "start": "m\udce9"}),
+        ("--out", {"data": "d", "out": "o\udce9"}),
+    ],
+)
+def test_a_path_that_is_no_text_is_refused_before_the_data_are_opened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, option: str, given: dict[str, object]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match=f"{option} .*\udce9: is not valid UTF-8; rename it"):
+        tasks.train(ARCH, **given)  # type: ignore[arg-type]
+    assert not list(tmp_path.iterdir())
+
+
+def test_settings_with_a_path_that_is_no_text_begin_nothing(tiny: DataSet, tmp_path: Path) -> None:
+    where = {"arch": parse(ARCH), "data": tiny, "ranks": ALONE, "talk": Talk(quiet=True)}
+    run = settle(QUICK, None, choice=DataChoice(path="d\udce9"), **where)  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="--data d\udce9: is not valid UTF-8"):
+        begin_or_go_on(RunFolder(tmp_path / "run"), run, None)
+    assert not (tmp_path / "run").exists()
 
 
 def test_options_can_be_given_by_name_and_unknown_ones_are_named(tiny_folder: Path, tmp_path: Path) -> None:

@@ -52,11 +52,28 @@ def _refuse_other_schema(folder: RunFolder, stored: bytes, kind: type[msgspec.St
     )
 
 
+def refuse_undecodable(folder: RunFolder, data: DataChoice | None, **others: str | None) -> None:
+    """Refuse paths and names that are no text, which could be written neither into settings nor for other programs.
+
+    others: by the option they were given with.
+
+    Raises: UsageError naming the option.
+    """
+    said = {"data": data.path, "train": data.train, "val": data.val} if data else {}
+    outside = data.allow_outside if data else None
+    for option, text in (said | {"allow-outside": outside} | others | {"out": str(folder.root)}).items():
+        try:
+            (text or "").encode()
+        except UnicodeEncodeError:
+            raise UsageError(f"--{option} {text}: is not valid UTF-8; rename it, or give another") from None
+
+
 def begin_or_go_on(folder: RunFolder, asked: msgspec.Struct, stored: msgspec.Struct | None) -> None:
     """Write `asked` down as the settings of `folder`, or make sure that they are those it began with.
 
-    Raises: IntegrityError when the data changed; UsageError naming what else differs.
+    Raises: IntegrityError when the data changed; UsageError naming what else differs, or cannot be written down.
     """
+    refuse_undecodable(folder, _data(asked))
     if stored is None:
         folder.begin(msgspec.json.encode(asked))
         return

@@ -25,7 +25,7 @@ from spnas.nets.backbone import Backbone
 from spnas.runs.files import write_atomic
 from spnas.runs.folder import RunFolder
 from spnas.talk import Part, Talk, duration
-from spnas.tasks.resume import begin_or_go_on, stored_settings
+from spnas.tasks.resume import begin_or_go_on, refuse_undecodable, stored_settings
 from spnas.tasks.source import open_for
 from spnas.tasks.start import begin
 from spnas.tasks.train_run import TrainRun, device_here, settle
@@ -80,6 +80,7 @@ def train(
     parsed = arch_of(arch)
     choice = choice_of(data)
     folder = RunFolder(out or Path("runs") / f"train-{data_name(choice)}-{parsed.id}")
+    refuse_undecodable(folder, choice, **{"from": options.start})
     with gathered(device_here()) as ranks:
         talk = talk if talk is not None and ranks.first else Talk(quiet=True)
         opened = open_for(choice, talk)
