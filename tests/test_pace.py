@@ -56,3 +56,13 @@ def test_a_measurement_is_made_once(tiny: DataSet, tmp_path: Path) -> None:
     assert seconds_per_step(arch, RECIPE, pictures, threads=1, cache=store) == first
     store.write_text("{damaged")
     assert seconds_per_step(arch, RECIPE, pictures, threads=1, cache=store) > 0
+
+
+def test_a_measurement_that_cannot_be_kept_is_made_all_the_same(
+    tiny: DataSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setattr("spnas.pace._measure", lambda *_: 0.5)
+    pictures, arch = Pictures(tiny.train, RECIPE.resize), parse("basic: 8x1 / 16x1 / 32x1 / 64x1")
+    for store in (tmp_path / "file" / "spnas" / "pace.json", Path("/sys/nowhere/pace.json")):
+        assert seconds_per_step(arch, RECIPE, pictures, threads=1, cache=store) == 0.5

@@ -1,9 +1,10 @@
 """How fast this machine trains, measured once, and the plan that fits into the hours a user gives.
 
-The measurement is kept per machine and setting in the user's cache folder, so that the same command makes the same
-plan again; plans are on a coarse ladder for the same reason.
+The measurement is kept per machine and setting in the user's cache folder, where that can be written, so that the
+same command makes the same plan again; plans are on a coarse ladder for the same reason.
 """
 
+import contextlib
 import hashlib
 import math
 import os
@@ -19,7 +20,7 @@ from spnas.arch import Arch
 from spnas.assess import Recipe
 from spnas.assess import threads as set_threads
 from spnas.data.batches import Pictures, train_batch
-from spnas.errors import UsageError
+from spnas.errors import ResourceError, UsageError
 from spnas.rng import torch_seed
 from spnas.runs.files import write_atomic
 from spnas.search.forecast import Habits, lay_out, whole
@@ -55,8 +56,9 @@ def seconds_per_step(
         set_threads(threads)
         known[key] = round(_measure(arch, recipe, pictures), 5)
         set_threads(before)
-        store.parent.mkdir(parents=True, exist_ok=True)
-        write_atomic(store, msgspec.json.format(msgspec.json.encode(known)))
+        with contextlib.suppress(OSError, UsageError, ResourceError):  # it can be measured again
+            store.parent.mkdir(parents=True, exist_ok=True)
+            write_atomic(store, msgspec.json.format(msgspec.json.encode(known)))
     return known[key]
 
 

@@ -181,10 +181,11 @@ def test_a_limit_on_file_size_is_a_full_disk(tmp_path: Path) -> None:
 
 
 def test_a_place_one_may_not_write_to_is_named(tmp_path: Path) -> None:
-    """A file in the place of a folder is a UsageError that says where."""
+    """A file in the place of a folder, a folder that is not there, or a name too long, is a UsageError that says so."""
     (tmp_path / "file").touch()
-    with pytest.raises(UsageError, match=r"file/inner: cannot be written .*; choose a folder"):
-        files.write_atomic(tmp_path / "file" / "inner", NEW)
+    for place, reason in (("file", "Not a directory"), ("gone", "No such file"), ("long" * 99, "File name too long")):
+        with pytest.raises(UsageError, match=rf"{place}/inner: cannot be written \({reason}.*; choose a folder"):
+            files.write_atomic(tmp_path / place / "inner", NEW)
 
 
 def test_what_was_written_is_read_or_refused(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from spnas.errors import IntegrityError, ResourceError, UsageError
 
 TEMPORARY = ".spnas-*.tmp"
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-_NOT_ALLOWED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR)
+_NOT_ALLOWED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.ENOENT, errno.ENAMETOOLONG)
 
 
 @contextlib.contextmanager
