@@ -60,6 +60,8 @@ def test_memory_is_that_of_a_process_of_its_own() -> None:
     [
         ({"arch": ["resnet5O"]}, "did you mean 'resnet50'"),
         ({"detector": ["faster_rcn"]}, "did you mean 'faster_rcnn'"),
+        ({"detector": []}, "--detector: name at least one"),
+        ({"precision": ()}, "--precision: name at least one"),
         ({"precision": ["fp8"]}, "'fp8' cannot be measured; known: fp32, bf16"),
         ({"what": "inferense"}, "did you mean 'inference'"),
         ({"recipe": "smal"}, "did you mean 'small'"),

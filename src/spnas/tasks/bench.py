@@ -91,7 +91,7 @@ def bench(
     names = [name for name, _ in ROWS] if paper else list(arch) or _usual(preset)
     kinds = list(DETECTORS.values()) if paper else list(detector)
     precisions = [_known(p, ("fp32", "bf16")) for p in precision]
-    _check(names, kinds, batch_size=batch_size, seconds=seconds)
+    _check(names, kinds, precisions, batch_size=batch_size, seconds=seconds)
     whats = _whats("inference" if paper else what)
     resizes = [_as_paper(size) for size in sizes] if paper else sizes
     planned = [
@@ -160,8 +160,13 @@ def _usual(preset: str) -> list[str]:
     return ["resnet50"] if preset == "standard" else ["basic: 16x2 / 32x2 / 64x2 / 128x2"]
 
 
-def _check(names: Sequence[str], kinds: Sequence[str], *, batch_size: int | None, seconds: float) -> None:
+def _check(
+    names: Sequence[str], kinds: Sequence[str], precisions: Sequence[str], *, batch_size: int | None, seconds: float
+) -> None:
     """Refuse what cannot be measured, before anything is."""
+    for option, values in (("detector", kinds), ("precision", precisions)):
+        if not values:
+            raise UsageError(f"--{option}: name at least one")
     for name in names:
         arch_of(name)
     for kind in kinds:
