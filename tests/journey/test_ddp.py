@@ -9,8 +9,11 @@ import msgspec
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch import distributed
 
+from spnas.errors import UsageError
 from spnas.train.log import read_log
+from spnas.train.ranks import gathered
 
 TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
 WORDS = ["train", "basic: 8x1 / 16x1 / 32x1 / 64x1", "--image-size", "64", "--batch-size", "4", "--norm", "frozen"]
@@ -125,6 +128,18 @@ def test_what_cannot_be_is_said_once_and_ends_all_of_them(tiny_folder: Path, tmp
     said = [line for line in done.stderr.splitlines() if line.startswith("spnas: error")]
     assert sum("--batch-size 3 cannot be taken in 1 parts by each of 2 processes" in line for line in said) == 1
     assert not (tmp_path / "x" / "study.json").exists()
+
+
+@pytest.mark.parametrize("words", ["Connection closed by peer [127.0.0.1]:4", "Read error: Connection reset by peer"])
+def test_a_process_that_is_left_alone_says_so(monkeypatch: pytest.MonkeyPatch, words: str) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    for name in ("init_process_group", "destroy_process_group"):
+        monkeypatch.setattr(distributed, name, lambda *_, **__: None)
+    monkeypatch.setattr(distributed, "get_rank", lambda: 1)
+    with pytest.raises(UsageError, match="another process gave up; its own message says why"), gathered("cpu"):
+        raise RuntimeError(words)
+    with pytest.raises(RuntimeError, match="of our own"), gathered("cpu"):
+        raise RuntimeError("of our own")
 
 
 def test_the_rows_of_the_processes_are_those_of_the_whole() -> None:

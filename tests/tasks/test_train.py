@@ -2,6 +2,7 @@
 
 import json
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 
 import msgspec
@@ -16,13 +17,13 @@ from spnas.cli import main
 from spnas.data.batches import Pictures, Resize, train_batch
 from spnas.data.choice import DataChoice
 from spnas.data.records import IGNORED, DataSet
-from spnas.errors import UsageError
+from spnas.errors import StudyInUseError, UsageError
 from spnas.models import create_model
 from spnas.nets.memory import activation_mib
 from spnas.runs.folder import RunFolder
 from spnas.talk import Talk
 from spnas.tasks.resume import begin_or_go_on
-from spnas.tasks.train import TrainResult, describe
+from spnas.tasks.train import TrainResult, _agree, describe
 from spnas.tasks.train_run import TrainRun, settle
 from spnas.train.fit import free_mib, parts_by_counting
 from spnas.train.log import read_log
@@ -191,6 +192,15 @@ def test_settings_with_a_path_that_is_no_text_begin_nothing(tiny: DataSet, tmp_p
     with pytest.raises(UsageError, match="--data d\udce9: is not valid UTF-8"):
         begin_or_go_on(RunFolder(tmp_path / "run"), run, None)
     assert not (tmp_path / "run").exists()
+
+
+def test_a_folder_in_use_is_told_to_the_other_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[bytes | None] = []
+    monkeypatch.setattr(sys.modules["spnas.tasks.train"], "tell", lambda words, _: told.append(words))
+    folder = RunFolder(tmp_path / "run")
+    with folder.lock(), pytest.raises(StudyInUseError, match="is writing to this study"), ExitStack() as kept:
+        _agree(folder, lambda _: pytest.fail("nothing is to be settled"), Ranks(0, 2), kept)
+    assert told == [None]
 
 
 def test_options_can_be_given_by_name_and_unknown_ones_are_named(tiny_folder: Path, tmp_path: Path) -> None:

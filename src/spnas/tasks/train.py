@@ -81,17 +81,16 @@ def train(
     choice = choice_of(data)
     folder = RunFolder(out or Path("runs") / f"train-{data_name(choice)}-{parsed.id}")
     refuse_undecodable(folder, choice, **{"from": options.start})
-    with gathered(device_here()) as ranks:
+    with gathered(device_here()) as ranks, contextlib.ExitStack() as kept:
         talk = talk if talk is not None and ranks.first else Talk(quiet=True)
         opened = open_for(choice, talk)
-        with folder.lock() if ranks.first else contextlib.nullcontext():
-            compose = partial(settle, options, arch=parsed, choice=choice, data=opened, ranks=ranks, talk=talk)
-            run = _agree(folder, compose, ranks)
-            if not _done(folder, ranks):
-                _train(folder, run, opened, options, ranks=ranks, talk=talk)
-            tell(b"published", ranks)
-            _, config = load_model(folder.best)
-            ended, lines = _ended(folder), read_log(folder.root)
+        compose = partial(settle, options, arch=parsed, choice=choice, data=opened, ranks=ranks, talk=talk)
+        run = _agree(folder, compose, ranks, kept)
+        if not _done(folder, ranks):
+            _train(folder, run, opened, options, ranks=ranks, talk=talk)
+        tell(b"published", ranks)
+        _, config = load_model(folder.best)
+        ended, lines = _ended(folder), read_log(folder.root)
     return TrainResult(
         folder=str(folder.root),
         model=str(folder.best),
@@ -110,11 +109,17 @@ def _merged(options: TrainOptions, given: dict[str, Any]) -> TrainOptions:
     return options_of(said | {names.get(field, field): value for field, value in given.items()})
 
 
-def _agree(folder: RunFolder, compose: Callable[[TrainRun | None], TrainRun], ranks: Ranks) -> TrainRun:
-    """Return what the first process settles, on all of them, and have it begun or gone on with."""
+def _agree(
+    folder: RunFolder, compose: Callable[[TrainRun | None], TrainRun], ranks: Ranks, kept: contextlib.ExitStack
+) -> TrainRun:
+    """Return what the first process settles, on all of them, and have it begun or gone on with.
+
+    kept: what the folder's lock is held in from then on.
+    """
     words: bytes | None = None
     try:
         if ranks.first:
+            kept.enter_context(folder.lock())
             stored = stored_settings(folder, TrainRun)
             run = compose(stored)
             begin_or_go_on(folder, run, stored)

@@ -21,7 +21,7 @@ from spnas.data.batches import Batch
 from spnas.errors import UsageError
 
 PATIENCE = datetime.timedelta(hours=12)  # for the first process, which judges and writes while the others wait
-STRIDE = 32
+GONE = ("Connection closed", "reset by peer", "Broken pipe", "remote process exiting")  # gloo, NCCL
 
 
 class Ranks(msgspec.Struct, frozen=True):
@@ -43,7 +43,7 @@ ALONE = Ranks()
 def gathered(device: str) -> Iterator[Ranks]:
     """Join the processes that `torchrun` started with this one, if it was `torchrun`, and leave them at the end.
 
-    Raises: UsageError when there are more processes than GPUs.
+    Raises: UsageError when there are more processes than GPUs, or another process ends before its time.
     """
     count = int(os.environ.get("WORLD_SIZE", "1"))
     if count == 1:
@@ -57,6 +57,10 @@ def gathered(device: str) -> Iterator[Ranks]:
     distributed.init_process_group("nccl" if device == "cuda" else "gloo", timeout=PATIENCE)
     try:
         yield Ranks(distributed.get_rank(), count)
+    except RuntimeError as fault:
+        if any(words in str(fault) for words in GONE):
+            raise UsageError("another process gave up; its own message says why") from None
+        raise
     finally:
         distributed.destroy_process_group()
 
