@@ -23,6 +23,7 @@ from spnas.nets.memory import activation_mib
 from spnas.runs.folder import RunFolder
 from spnas.talk import Talk
 from spnas.tasks.resume import begin_or_go_on
+from spnas.tasks.start import start_of
 from spnas.tasks.train import TrainResult, _agree, describe
 from spnas.tasks.train_run import TrainRun, settle
 from spnas.train.fit import free_mib, parts_by_counting
@@ -105,6 +106,15 @@ def test_the_backbone_alone_is_taken_for_another_detector_head(
     same = {name.split(".")[0] for name, value in before.items() if not torch.allclose(after[name], value, atol=1e-6)}
     assert "backbone" not in same
     assert {"neck", "head"} <= same
+
+
+def test_the_folder_of_a_run_is_a_start_as_its_model_is(first: TrainResult, tmp_path: Path) -> None:
+    assert start_of(first.folder) == start_of(first.model)
+    (tmp_path / "begun").mkdir()
+    begun = RunFolder(tmp_path / "begun")
+    begun.begin(b"{}")
+    with pytest.raises(UsageError, match="begun: a study that has no best model yet"):
+        start_of(str(begun.root))
 
 
 def test_foreign_weights_and_those_of_another_net_are_starts_too(tiny_folder: Path, tmp_path: Path) -> None:

@@ -30,10 +30,10 @@ class Start(msgspec.Struct, frozen=True):
 
 
 def start_of(given: str | None) -> Start | None:
-    """Return what `--from` names. Raises: UsageError when it is not there."""
+    """Return what `--from` names, of a run or a study its best model. Raises: UsageError when it is not there."""
     if given is None:
         return None
-    path = Path(given).absolute()
+    path = model_in(Path(given).absolute())
     file = path / WEIGHTS if path.is_dir() else path
     if not file.is_file():
         raise UsageError(f"--from {given}: no such model; give a folder of ours, or a .safetensors or .pth file")
