@@ -56,7 +56,8 @@ def test_results_are_what_the_model_finds_in_each_picture(bundle: Path, photos: 
     assert (result.pictures, result.detections, result.earlier) == (3, len(rows), 0)
     drawn = sorted(p.stem for p in (tmp_path / "out").iterdir() if p.name != "results.json")
     assert drawn == ["00000-a", "00001-b", "00002-c"]
-    assert describe(result)[0] == f"{len(rows)} detections in 3 pictures"
+    assert describe(result)[0] == f"{len(rows)} detections in 3 pictures, {result.drawn} of at least {result.score:g}"
+    assert result.drawn == sum(row["score"] >= result.score for row in rows)
 
 
 def test_pictures_of_data_have_its_ids(bundle: Path, tiny: DataSet, tiny_folder: Path, tmp_path: Path) -> None:

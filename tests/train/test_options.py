@@ -46,7 +46,7 @@ def test_every_option_says_what_it_is_and_can_be_left_out() -> None:
         ({"batch_size": "-4"}, "--batch-size '-4': expected `int` >= 1"),
         ({"rate": -1}, "--rate -1: expected `float` > 0"),
         ({"batch_size": "all"}, "--batch-size 'all'"),
-        ({"norm": "group"}, "--norm 'group': invalid enum value"),
+        ({"norm": "group"}, "--norm 'group': known: batch, frozen, sync"),
         ({"layer_decay": 1.5}, "--layer-decay 1.5: expected `float` <= 1"),
         ({"sides": "640,x"}, "--sides"),
         ({"batchsize": 4}, "no option 'batchsize'; did you mean 'batch_size'"),

@@ -90,7 +90,7 @@ def main() -> NoReturn:
         if not hasattr(fault, "format_message"):  # click's own usage errors have it
             raise
         code = 2
-        _say(f"spnas: error: {' '.join(fault.format_message().split())}; see spnas --help")
+        _say(f"spnas: error: {' '.join(fault.format_message().split()).rstrip('.?')}; see spnas --help")
     if code in _STOPPED:
         where = " to go on where it was" if len(sys.argv) > 1 and sys.argv[1] in _GO_ON else ""
         _say(f"spnas: {_STOPPED[code]}; run the same command again{where}")

@@ -1,5 +1,6 @@
 """Detections as a file: COCO's results form, with the ids of the user's data, written and read."""
 
+import difflib
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +13,6 @@ from spnas.data.source import SourceText, decode_json, read_source
 from spnas.errors import DataError, escape
 from spnas.evaluate.detect import Found
 from spnas.evaluate.frames import box_fault, is_frames, read_frames
-from spnas.shelf import nearest
 
 Id = int | float | str
 EXPECTED = "a list of objects, each with image_id, category_id, bbox of four numbers, and score"
@@ -108,7 +108,8 @@ def _kind_hint(unknown: Id, known: tuple[int | str, ...]) -> str:
     """Say how the data writes its ids, if in another way."""
     names = [k for k in known if isinstance(k, str)]
     if isinstance(unknown, str) and names:
-        return f"{nearest(unknown, names)} " if len(names) < 1000 else f"ids look like {names[0]!r}; "
+        close = difflib.get_close_matches(unknown, names, n=1) if len(names) < 1000 else []
+        return f"did you mean {close[0]!r}? " if close else f"ids of the data look like {names[0]!r}; "
     if isinstance(unknown, str) != bool(names) and known:
         return f"ids of the data look like {known[0]!r}; "
     return ""

@@ -148,8 +148,9 @@ class RunFolder:
         return [path.relative_to(self.root).as_posix() for path in removed]
 
     def _refuse_what_is_not_ours(self) -> None:
-        if not self.root.exists():
-            return
+        with files.faults_named(self.root):
+            if not self.root.exists():
+                return
         if not self.root.is_dir():
             raise UsageError(f"{self.root}: is not a folder; name a new or empty folder for the study")
         if not self.study.exists():

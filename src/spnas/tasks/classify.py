@@ -18,9 +18,9 @@ from spnas.data.squares import Squares, eval_squares, squares_of
 from spnas.errors import DataError, UsageError, escape
 from spnas.reignite import EVAL_BATCH, reignite
 from spnas.runs.files import faults_named, sha256, write_atomic
-from spnas.runs.folder import RunFolder
+from spnas.runs.folder import RunFolder, model_in
 from spnas.talk import Part, Talk, duration
-from spnas.tasks.resume import begin_or_go_on, stored_settings
+from spnas.tasks.resume import begin_or_go_on, refuse_undecodable, stored_settings
 from spnas.tasks.source import findings_of
 from spnas.train.classifier_file import load_classifier, write_classifier_bundle
 from spnas.train.classify import CLASSIFY, judge
@@ -113,6 +113,7 @@ def classify_train(
         seed=seed,
     )
     folder = RunFolder(out or Path("runs") / f"classify-{data_name(choice)}-{parsed.id}")
+    refuse_undecodable(folder, choice)
     with folder.lock():
         begin_or_go_on(folder, run, stored_settings(folder, ClassifyRun))
         if not (folder.best / "manifest.json").exists():
@@ -139,7 +140,7 @@ def classify_evaluate(model: str | Path, *, data: str | Path | DataChoice, talk:
     Raises: UsageError, DataError, IntegrityError.
     """
     talk = talk or Talk(quiet=True)
-    classifier, config = load_classifier(Path(model))
+    classifier, config = load_classifier(model_in(Path(model)))
     judged = _open(choice_of(data), talk).val
     if judged.classes != config.classes:
         raise DataError(
@@ -172,6 +173,7 @@ def _settings(batch_size: int | None, device: str) -> TrainSettings:
 
 def _parent(path: Path, arch: Arch) -> ParentWeights:
     """Return the file of the detector at `path`, once all of it is known to be whole and to suit `arch`."""
+    path = model_in(path)
     _, config = load_model(path)
     theirs = arch_of(config.arch)
     if msgspec.structs.replace(theirs, stem=arch.stem) != arch:

@@ -26,12 +26,15 @@ LONGEST_STEM = 120  # bytes of a name: file systems take 255, some fewer
 
 
 class PredictResult(msgspec.Struct, frozen=True, kw_only=True):
-    """Where drawn pictures and detections lie; `earlier` counts drawn pictures that other runs left in the folder."""
+    """Where drawn pictures and detections lie; `drawn` counts detections of at least `score`, `earlier` drawn pictures
+    that other runs left in the folder."""
 
     folder: str
     results: str
     pictures: int
     detections: int
+    drawn: int
+    score: float
     earlier: int = 0
 
 
@@ -93,6 +96,8 @@ def predict(
         results=str(folder / RESULTS),
         pictures=len(files),
         detections=sum(map(len, found)),
+        drawn=sum(len(one.above(score)) for one in found),
+        score=score,
         earlier=sum(1 for p in folder.iterdir() if DRAWN.fullmatch(p.name) and p.name not in drawn),
     )
 
@@ -123,8 +128,8 @@ def _draw(folder: Path, index: int, found: Detections) -> str:
 def describe(result: PredictResult) -> list[str]:
     """Return what a person reads."""
     return [
-        f"{result.detections} detections in {result.pictures} pictures",
-        f"drawn pictures: {result.folder}",
+        f"{result.detections} detections in {result.pictures} pictures, {result.drawn} of at least {result.score:g}",
+        f"these drawn: {result.folder}",
         *([f"  with {result.earlier} of an earlier run, which stay as they are"] if result.earlier else []),
         f"detections: {result.results}",
     ]

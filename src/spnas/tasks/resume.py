@@ -8,7 +8,24 @@ from spnas.data.choice import DataChoice
 from spnas.errors import IntegrityError, UsageError
 from spnas.runs.folder import RunFolder
 
+BUDGET = "--budget"
 NAMED = 4  # differences named in a refusal
+# options of a search by the settings that they decide; a budget that nobody gave follows from the others
+OPTIONS = {
+    "recipe_name": "--recipe",
+    "recipe.resize": "--image-size",
+    "recipe.detector": "--detector",
+    "recipe.train_settings.batch_size": "--batch-size",
+    "search.root": "--root",
+    "search.preset": "--preset",
+    "search.rules": "--without",
+    "search.phases": "--phases",
+    "search.objective.metric": "--objective",
+    "search.objective.against": "--against",
+    "search.seed": "--seed",
+    "search.lag": "--lag",
+    "search.budget": BUDGET,
+}
 S = TypeVar("S", bound=msgspec.Struct)
 
 
@@ -86,7 +103,7 @@ def begin_or_go_on(folder: RunFolder, asked: msgspec.Struct, stored: msgspec.Str
         )
     fields = _differences(msgspec.to_builtins(asked), msgspec.to_builtins(stored), "")
     raise UsageError(
-        f"{folder.root} was begun with other settings ({'; '.join(fields[:NAMED])}); "
+        f"{folder.root} was begun with other settings ({'; '.join(_in_words(fields)[:NAMED])}); "
         "give the same options to go on with it, or another --out"
     )
 
@@ -99,11 +116,24 @@ def _fingerprint(settings: msgspec.Struct) -> str | None:
     return getattr(settings, "fingerprint", None)
 
 
-def _differences(asked: object, stored: object, where: str) -> list[str]:
+def _differences(asked: object, stored: object, where: str) -> list[tuple[str, str]]:
+    """Return where settings differ, and how."""
     if isinstance(asked, dict) and isinstance(stored, dict):
         return [
             line
             for key in sorted(asked.keys() | stored.keys())
             for line in _differences(asked.get(key), stored.get(key), f"{where}.{key}".strip("."))
         ]
-    return [] if asked == stored else [f"{where} is {stored!r}, not {asked!r}"]
+    return [] if asked == stored else [(where, f"{where} is {stored!r}, not {asked!r}")]
+
+
+def _in_words(differences: list[tuple[str, str]]) -> list[str]:
+    """Return the differences by the options that make them, where these are known; what follows is left out."""
+    named = dict[str, str]()
+    for where, how in differences:
+        option = next((option for field, option in OPTIONS.items() if where.startswith(field)), None)
+        if option is not None:
+            named.setdefault(option, f"{option}: {how}")
+    if len(named) > 1:
+        named.pop(BUDGET, None)
+    return list(named.values()) or [how for _, how in differences]

@@ -21,7 +21,7 @@ from spnas.tasks.finish import finish
 from spnas.tasks.page import Told
 from spnas.tasks.phases import Crew, crew_of, cut_phases, run_phases, study_of
 from spnas.tasks.progress import Watcher
-from spnas.tasks.resume import begin_or_go_on, stored_settings
+from spnas.tasks.resume import begin_or_go_on, refuse_undecodable, stored_settings
 
 
 class SearchResult(msgspec.Struct, frozen=True, kw_only=True):
@@ -103,6 +103,7 @@ def search(
         lag=lag,
     )
     folder = RunFolder(out or Path("runs") / data_name(asked.choice))
+    refuse_undecodable(folder, asked.choice)
     crew = crew or crew_of()
     if crew.workers > lag:
         talk.say(f"{crew.workers} workers, lag {lag}: more than {lag} are at work in the finals only; see --lag")

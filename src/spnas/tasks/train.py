@@ -162,7 +162,7 @@ def _train(folder: RunFolder, run: TrainRun, data: DataSet, options: TrainOption
                 steps=run.steps,
                 key=TrainKey(run.seed, 0, f"0:{arch_of(run.arch).id}:{run.steps}"),
                 checkpoint=folder.checkpoint(0) / "training.safetensors",
-                on_step=partial(_show, log, run.steps, talk),
+                on_step=_Shower(log, run.steps, talk) if log is not None else None,
                 ranks=ranks,
                 ahead=AHEAD if options.loader_workers else 0,
                 log=log,
@@ -271,12 +271,20 @@ def _write_ended(folder: RunFolder, ended: Ended) -> None:
     write_atomic(folder.root / "result.json", msgspec.json.encode(ended))
 
 
-def _show(log: MetricsLog | None, steps: int, talk: Talk, step: int, terms: dict[str, float]) -> None:
-    if log is None:
-        return
-    pace = log.seconds / step
-    label = f"loss {sum(terms.values()):.3f}, about {duration(pace * (steps - step))} left"
-    talk.show([Part(label, step, steps)])
+class _Shower:
+    """Shows how far a training is; the time left is told from the pace of this sitting."""
+
+    def __init__(self, log: MetricsLog, steps: int, talk: Talk) -> None:
+        self._log, self._steps, self._talk = log, steps, talk
+        self._first: tuple[int, float] | None = None
+
+    def __call__(self, step: int, terms: dict[str, float]) -> None:
+        seconds = self._log.seconds
+        began, then = self._first = self._first or (step, seconds)
+        left = ""
+        if step > began:
+            left = f", about {duration((seconds - then) / (step - began) * (self._steps - step))} left"
+        self._talk.show([Part(f"loss {sum(terms.values()):.3f}{left}", step, self._steps)])
 
 
 def describe(result: TrainResult) -> list[str]:

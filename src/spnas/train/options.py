@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, get_args, get_type_hints
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import msgspec
 from msgspec import Meta
@@ -131,6 +131,8 @@ def options_of(given: Mapping[str, Any], *, source: Mapping[str, str] | None = N
             read = _listed(value) if option.kind in _LISTS else value
             meant = msgspec.convert(read, Annotated[option.kind, option.meta], strict=False)
         except msgspec.ValidationError as fault:
+            if get_origin(option.kind) is Literal:
+                raise UsageError(f"{where} {value!r}: {nearest(str(value), [*get_args(option.kind)])}") from None
             raise UsageError(f"{where} {value!r}: {str(fault)[0].lower()}{str(fault)[1:]}") from None
         if not all(math.isfinite(n) for n in (meant if isinstance(meant, tuple) else (meant,)) if isinstance(n, float)):
             raise UsageError(f"{where} {value!r}: expected a finite number")
