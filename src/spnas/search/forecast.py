@@ -29,8 +29,8 @@ class Habits(msgspec.Struct, frozen=True, kw_only=True):
     weight, best_weight: GMACs of a child's backbone, and of the finalist's, in units of the root's.
     """
 
-    controls: float = 0.3
-    promising: float = 0.85
+    controls: float = 0.125
+    promising: float = 0.75
     ignitions: int = 1
     nets: float | None = None
     weight: float = 1.5

@@ -22,7 +22,7 @@ from spnas.config import (
     resize_for,
     search_settings,
 )
-from spnas.data.batches import Pictures
+from spnas.data.batches import STRIDE, Pictures
 from spnas.data.choice import DataChoice, choice_of
 from spnas.data.folders import open_folders
 from spnas.data.records import NOT_A_TARGET, Annotations, DataSet
@@ -39,6 +39,7 @@ from spnas.tasks.begin import Beginning, begin_from
 from spnas.tasks.clock import settle
 from spnas.tasks.plan import data_folder, plan_of, refuse_wishes
 from spnas.tasks.source import open_for
+from spnas.train.settings import is_one_value
 from spnas.worker import materials_for
 
 LARGEST_SIDE = {"cpu": 64, "cuda": 224}  # of pictures that a backbone is re-ignited on
@@ -151,6 +152,12 @@ def settings_of(asked: Asked, *, stored: StudySettings | None, workers: int, tal
         recipe=asked.recipe,
         talk=talk,
     )
+    batch, side, stages = asked.recipe.train_settings.batch_size, max(asked.size), len(searching.root.stages)
+    if is_one_value(batch, side=-(-side // STRIDE) * STRIDE, stages=stages):
+        raise UsageError(
+            f"--batch-size {batch}: one picture of {side} px ends as one pixel after {stages} stages, too little "
+            "for BN; give more pictures a step, or larger ones (--image-size)"
+        )
     plan = plan_of(
         asked.wishes,
         searching,

@@ -188,8 +188,8 @@ def _cases(search: SearchSettings, weight: float) -> tuple[Habits, Habits, Habit
         most = min(MOST, max(0, room // max(1, search.plan.ignition_charge)))
     parallel = search.rules.twin and "parallel" in search.phases
     usual = Habits(weight=weight, ignitions=min(1, most))
-    little = Habits(controls=0.15, promising=0.6, nets=2 if parallel else 1, weight=0.95 * weight, ignitions=0)
-    much = Habits(controls=0.45, promising=1.0, nets=3 if parallel else 1, weight=weight, ignitions=most)
+    little = Habits(controls=0.05, promising=0.5, nets=2 if parallel else 1, weight=0.95 * weight, ignitions=0)
+    much = Habits(controls=0.2, promising=1.0, nets=3 if parallel else 1, weight=weight, ignitions=most)
     return little, usual, much
 
 

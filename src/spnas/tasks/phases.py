@@ -27,7 +27,7 @@ from spnas.tasks.finals import refuse_dead_root, settle_finalists
 from spnas.worker import make_work
 
 OVERTIME = 1.3  # a plan is cut short only when it takes this much longer than it was made for
-BUSY = Habits(controls=0.45, promising=1.0)  # of a search that does more than is usual: it is not cut for that
+BUSY = Habits(controls=0.2, promising=1.0)  # of a search that does more than is usual: it is not cut for that
 
 
 class Crew(msgspec.Struct, frozen=True, kw_only=True):
