@@ -76,3 +76,11 @@ def test_the_list_flags_the_two_cells_that_do_not_fit() -> None:
     assert entries["resnet50"].gmacs == round(cost(PUBLISHED["resnet50"].arch).gmacs, 3)
     lines = describe_list(catalogue("archs"))
     assert sum("(printed: 8.8!)" in line or "(printed: 4.1!)" in line for line in lines) == 2
+
+
+def test_names_that_say_little_come_with_what_they_mean() -> None:
+    for kind in ("parts", "presets", "phases", "recipes"):
+        entries = catalogue(kind)  # type: ignore[arg-type]
+        assert all(entry.meaning for entry in entries)
+        for entry, line in zip(entries, describe_list(entries), strict=True):
+            assert line.split(maxsplit=1) == [entry.name, entry.meaning]

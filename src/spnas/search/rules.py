@@ -7,19 +7,9 @@ from spnas.shelf import nearest
 
 
 class Rules(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Which parts of a search are on; the defaults are those of the preset `plus`.
+    """Which parts of a search are on, see `PARTS`; the defaults are those of the preset `plus`.
 
-    controls: a child is compared with what its parent would have come to by training on for as long (see `archive`),
-      not by its AP.
-    repair: moves are mended to use 90 to 100 % of the budget, also by shrinking; else nets over it are drawn again.
-    leaps: children are up to twice as many moves away from their parents as in the paper.
-    density: parents are drawn by how few others on the front cost as much; else all on it alike.
-    age: parents are no older than so many candidates, where there are younger ones.
-    noise: nets that are worse than the front by no more than the measured noise may be parents too.
-    rungs: children are stopped after a third of their steps unless they are promising by then.
-    predictor: the best of several drawn children by what was learned so far, once that is 25 outcomes.
-    twin: the best net with copies is judged beside a serial net of as many MACs.
-    released: all of the above is put aside for the rule of the authors' release, faults included.
+    released: all parts are put aside for the rule of the authors' release, faults included.
     """
 
     controls: bool = True
@@ -34,7 +24,17 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     released: bool = False
 
 
-PARTS = tuple(name for name in Rules.__struct_fields__ if name != "released")
+PARTS = {
+    "controls": "a child is compared with what its parent would have come to by training on, not by its AP",
+    "repair": "moves are mended to use 90 to 100 % of the budget, also by shrinking; else nets over it are drawn again",
+    "leaps": "children are up to twice as many moves away from their parents as in the paper",
+    "density": "parents are drawn by how few others on the front cost as much; else all on it alike",
+    "age": "parents are no older than so many candidates, where there are younger ones",
+    "noise": "nets that are worse than the front by no more than the measured noise may be parents too",
+    "rungs": "children are stopped after a third of their steps unless they are promising by then",
+    "predictor": "the best of several drawn children by what was learned so far, once that is 25 outcomes",
+    "twin": "the best net with copies is judged beside a serial net of as many MACs",
+}
 PRESETS = {
     "plus": Rules(),
     "paper": Rules(**dict.fromkeys((name for name in PARTS if name != "twin"), False)),
@@ -51,5 +51,5 @@ def rules_of(preset: str, without: tuple[str, ...] = ()) -> Rules:
         raise UsageError(f"--preset {preset!r}: {nearest(preset, tuple(PRESETS))}")
     for part in without:
         if part not in PARTS:
-            raise UsageError(f"--without {part!r}: {nearest(part, PARTS)}")
+            raise UsageError(f"--without {part!r}: {nearest(part, tuple(PARTS))}")
     return msgspec.structs.replace(PRESETS[preset], **dict.fromkeys(without, False))

@@ -39,6 +39,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """
 
     name: str
+    meaning: str = ""
     arch: str = ""
     gmacs: float = 0.0
     params: int = 0
@@ -51,10 +52,24 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     remark: str = ""
 
 
+_SAID = {
+    "small": "for small pictures and CPUs",
+    "standard": "the paper's settings",
+    "plus": "the default, with all parts",
+    "paper": "what the paper says, faults mended",
+    "vega-v1": "the rule of the authors' release, faults included: for benchmarks",
+    "serial": "swap and expand moves, with inherited weights",
+    "reignite": "when stuck, the backbone learns to classify and is trained anew",
+    "parallel": "copies of stages beside the best serial net",
+    "final": "full trainings from scratch, beside a ResNet of equal cost",
+    "lamr": "log-average miss rate, for data of EuroCity Persons; less is better",
+    "loss": "of training, on pictures that are not learned from; less is better",
+    **rules.PARTS,
+}
 _NAMES: dict[str, tuple[str, ...]] = {
     "recipes": tuple(PRESETS),
     "presets": tuple(rules.PRESETS),
-    "parts": rules.PARTS,
+    "parts": tuple(rules.PARTS),
     "objectives": tuple(METRICS),
     "phases": PHASES,
 }
@@ -65,7 +80,7 @@ def catalogue(kind: Kind = "archs") -> list[Entry]:
     if kind == "archs":
         return [_backbone(name) for name in PUBLISHED]
     if names := _NAMES.get(kind):
-        return [Entry(name=name) for name in names]
+        return [Entry(name=name, meaning=_SAID.get(name, "")) for name in names]
     shelf = {
         "blocks": blocks,
         "detectors": detectors,
@@ -103,7 +118,7 @@ def describe(entries: list[Entry]) -> list[str]:
     """Return one line an entry."""
     lines = []
     for e in entries:
-        line = e.name
+        line = f"{e.name:10} {e.meaning}" if e.meaning else e.name
         if e.arch:
             printed = f" (printed: {e.printed_gmacs}{'!' * e.flagged})" if e.printed_gmacs else ""
             line = f"{e.name:22} {e.gmacs:6.2f} GMAC{printed}, {e.params / 1e6:.1f}M params   {e.arch}"
