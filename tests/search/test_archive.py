@@ -9,7 +9,7 @@ from tests.search.conftest import ROOT, cost, make, outcome, run
 from spnas.arch import Arch, Candidate, Outcome, parse
 from spnas.arch.move import SERIAL, apply, neighbours
 from spnas.rng import rng
-from spnas.search.archive import MOST_PARENTS, Archive, newest_that_counts
+from spnas.search.archive import MARGIN, MOST_PARENTS, Archive, newest_that_counts
 from spnas.search.objective import Objective
 from spnas.search.rules import Rules, rules_of
 
@@ -162,7 +162,7 @@ def test_children_worse_than_the_front_by_no_more_than_the_noise_may_be_parents(
             told.tell("control", control, 0)
         return told.tell("child", value, 0, LARGER) in told.archive.pool
 
-    margin = 2**0.5 * 0.02
+    margin = MARGIN * 0.02
     assert played(rules_of("plus", ("rungs",)), 0.42 - 0.99 * margin)
     assert not played(rules_of("plus", ("rungs",)), 0.42 - 1.01 * margin)
     assert not played(PLAIN, 0.42 - 0.01)
@@ -234,7 +234,7 @@ def test_a_stopped_child_may_be_behind_by_as_much_as_the_noise(behind: float, pr
     told.tell("root", 0.3)
     for value in (0.40, 0.44, 0.42):
         told.learn(told.see("control", 0, look=3), value, early=0.2)
-    child = told.tell("child", 0.2 - behind * 2**0.5 * 0.02, 0, LARGER, until=3)
+    child = told.tell("child", 0.2 - behind * MARGIN * 0.02, 0, LARGER, until=3)
     assert (child in told.archive.promising) is promising
 
 

@@ -5,7 +5,6 @@ state but its ledger. Taking one outcome in, and proposing from what there is, c
 thousand were taken in before.
 """
 
-import math
 import statistics
 from collections import defaultdict
 from typing import TYPE_CHECKING, NamedTuple
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
     from spnas.search.finalists import Finalists
 
 MOST_PARENTS = 64
+MARGIN = 0.5  # of the noise; with more, most nets are level with all others, and search goes everywhere (search_parts)
 
 
 class Generation(NamedTuple):
@@ -188,8 +188,8 @@ class Archive:
 
     @property
     def _margin(self) -> float:
-        """By how much two trainings of one net may differ, as far as that was measured."""
-        return math.sqrt(2) * self.noise if self.rules.noise and self.noise is not None else 0.0
+        """How far behind is as good as level, as far as noise was measured."""
+        return MARGIN * self.noise if self.rules.noise and self.noise is not None else 0.0
 
     def _thin(self) -> None:
         """Drop from the pool who is beaten by more than the noise, and the most beaten where it is too full."""

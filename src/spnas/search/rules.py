@@ -30,7 +30,7 @@ PARTS = {
     "leaps": "children are up to twice as many moves away from their parents as in the paper",
     "density": "parents are drawn by how few others on the front cost as much; else all on it alike",
     "age": "parents are no older than so many candidates, where there are younger ones",
-    "noise": "nets that are worse than the front by no more than the measured noise may be parents too",
+    "noise": "nets that are worse than the front by no more than half the measured noise may be parents too",
     "rungs": "children are stopped after a third of their steps unless they are promising by then",
     "predictor": "the best of several drawn children by what was learned so far, once that is 25 outcomes",
     "twin": "the best net with copies is judged beside a serial net of as many MACs",
