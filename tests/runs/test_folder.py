@@ -82,7 +82,7 @@ def test_a_folder_of_something_else_is_not_touched(tmp_path: Path) -> None:
     (tmp_path / "precious").write_text("mine")
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "study.json").write_text('{"kind": "astronomy"}')
-    for root, said in [("", "is no study and not empty"), ("precious", "not a folder"), ("other", "no study of")]:
+    for root, said in [("", "is no study and holds"), ("precious", "not a folder"), ("other", "no study of")]:
         with pytest.raises(UsageError, match=said):
             RunFolder(tmp_path / root)
     assert sorted(p.name for p in tmp_path.rglob("*")) == ["other", "precious", "study.json"]

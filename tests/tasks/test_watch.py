@@ -318,7 +318,7 @@ def test_what_is_no_search_of_this_version_is_refused_in_one_line(finished: Path
     with pytest.raises(UsageError, match="there is no study"):
         watch(tmp_path)
     (tmp_path / "note.txt").write_text("hello")
-    with pytest.raises(UsageError, match="is no study and not empty"):
+    with pytest.raises(UsageError, match="is no study and holds"):
         watch(tmp_path)
     other = RunFolder(tmp_path / "other")
     other.root.mkdir()

@@ -162,7 +162,7 @@ class RunFolder:
             if others and self.ledger.exists():
                 raise IntegrityError(f"{self.study}: is missing; restore it, or begin a new study")
             if others:
-                raise UsageError(f"{self.root}: is no study and not empty ({others[0]!r}); name a new or empty folder")
+                raise UsageError(f"{self.root}: is no study and holds {others[0]!r}; give a study, or a new folder")
             return
         try:
             label = msgspec.json.decode(self.study.read_bytes(), type=_Label)
