@@ -1,19 +1,20 @@
 """How a child is drawn from a parent: by free moves, or by moves that are mended to use the budget."""
 
 from collections.abc import Container
+from typing import NamedTuple
 
 import numpy as np
 
 from spnas.arch import Arch, Move, Space
 from spnas.arch.move import SERIAL, SHRINKING, apply
 from spnas.arch.space import why_not
-from spnas.search.budget import Budget, CostOf
-from spnas.search.solver import draw_step, moves_of
+from spnas.search.budget import Budget, CostOf, Spent
+from spnas.search.solver import moves_of
 
 TRIES, TRIES_NEAR = 100, 20
 MOST_REPAIRS = 3
 GROWING = ("expand-block", "expand-stage")
-MOST_TRIED = 8  # a repair need not be drawn uniformly: what is new about a child are the moves before
+MOST_TRIED = 4  # a repair need not be drawn uniformly: what is new about a child are the moves before
 
 Drawn = tuple[Arch, tuple[Move, ...]]
 
@@ -68,18 +69,42 @@ def draw_repaired(
             moved = apply(child, move)
             if why_not(moved, space) is None:  # one step outside would waste all the others
                 child, moves = moved, [*moves, move]
-        most = 2 * len(moves) + MOST_REPAIRS
-        while not budget.in_band(cost(child)) and len(moves) < most:
-            ways = SHRINKING if budget.exceeded(cost(child)) else GROWING
-            step = draw_step(child, draw, space=space, budget=budget, cost=cost, kinds=ways, most_tried=MOST_TRIED)
-            if step is None:
+        most, spent = 2 * len(moves) + MOST_REPAIRS, cost(child)
+        while not budget.in_band(spent) and len(moves) < most:
+            repair = _draw_repair(child, draw, space=space, budget=budget, cost=cost)
+            if repair is None:
                 break
-            child, moves = step.child, [*moves, step.move]
-        spent = cost(child)
+            child, spent, moves = repair.child, repair.spent, [*moves, repair.move]
         good = budget.in_band(spent) or (budget.share(spent) > share and not budget.exceeded(spent))
         if good and child.id not in known:
             return child, tuple(moves)
     return draw_free(arch, draw, space=space, budget=budget, cost=cost, known=known, most_moves=most_moves, kinds=kinds)
+
+
+class _Repair(NamedTuple):
+    move: Move
+    child: Arch
+    spent: Spent
+
+
+def _draw_repair(
+    arch: Arch, draw: np.random.Generator, *, space: Space, budget: Budget, cost: CostOf
+) -> _Repair | None:
+    """Draw a move that shrinks a net over the budget, or lets one below the band grow: of a few, the first that leads
+    into the band, else one that does not lead beyond its other end."""
+    over = budget.exceeded(cost(arch))
+    moves = [move for kind in (SHRINKING if over else GROWING) for move in moves_of(arch, kind)]
+    found: _Repair | None = None
+    for number in draw.permutation(len(moves))[:MOST_TRIED].tolist():
+        child = apply(arch, moves[number])
+        if why_not(child, space) is not None:
+            continue
+        repair = _Repair(moves[number], child, cost(child))
+        if budget.in_band(repair.spent):
+            return repair
+        if found is None and budget.exceeded(repair.spent) == over:
+            found = repair
+    return found
 
 
 def draw_move(arch: Arch, draw: np.random.Generator, kinds: tuple[str, ...] = SERIAL) -> Move:

@@ -96,18 +96,16 @@ def draw_step(
     cost: CostOf,
     known: Container[str] = frozenset(),
     kinds: tuple[str, ...] = BOTH_WAYS,
-    most_tried: int | None = None,
 ) -> Step | None:
     """Draw uniformly among the moves from `arch` to new nets of the space in the band of the budget; where there is
     none, among those that come nearer to the band, not over the budget from below it; None when there is no such
     move either.
 
     known: ids of nets that are not new. cost: the same function every time, since what it told is kept.
-    most_tried: moves that are looked at, all if not given.
     """
     parent = _parent(arch, space, budget, cost, kinds)
     found: Move | None = None
-    for number in draw.permutation(len(parent.moves))[:most_tried].tolist():
+    for number in draw.permutation(len(parent.moves)).tolist():
         leads, id = parent.where(number)
         if leads == "nowhere" or (leads == "nearer" and found) or id in known:
             continue
