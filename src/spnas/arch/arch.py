@@ -36,7 +36,7 @@ class Arch(msgspec.Struct, frozen=True, dict=True):
                 f"{len(self.stages)} stages and {self.block_count} blocks; "
                 f"at most {HARD_LIMIT_STAGES} stages and {HARD_LIMIT_BLOCKS} blocks can be built"
             )
-        if not all(1 <= width <= HARD_LIMIT_WIDTH for width in self.widths):
+        if min(self.widths) < 1 or max(self.widths) > HARD_LIMIT_WIDTH:
             raise ValueError(f"block widths must lie in 1..{HARD_LIMIT_WIDTH}")
         if self.stem not in STEMS:
             raise ValueError(f"stem {self.stem!r} is not one of {', '.join(STEMS)}")

@@ -71,7 +71,8 @@ def draw_repaired(
                 child, moves = moved, [*moves, move]
         most, spent = 2 * len(moves) + MOST_REPAIRS, cost(child)
         while not budget.in_band(spent) and len(moves) < most:
-            repair = _draw_repair(child, draw, space=space, budget=budget, cost=cost)
+            over = budget.exceeded(spent)
+            repair = _draw_repair(child, draw, over=over, space=space, budget=budget, cost=cost)
             if repair is None:
                 break
             child, spent, moves = repair.child, repair.spent, [*moves, repair.move]
@@ -88,11 +89,10 @@ class _Repair(NamedTuple):
 
 
 def _draw_repair(
-    arch: Arch, draw: np.random.Generator, *, space: Space, budget: Budget, cost: CostOf
+    arch: Arch, draw: np.random.Generator, *, over: bool, space: Space, budget: Budget, cost: CostOf
 ) -> _Repair | None:
-    """Draw a move that shrinks a net over the budget, or lets one below the band grow: of a few, the first that leads
+    """Draw a move that shrinks a net `over` the budget, or lets one below the band grow: of a few, the first that leads
     into the band, else one that does not lead beyond its other end."""
-    over = budget.exceeded(cost(arch))
     moves = [move for kind in (SHRINKING if over else GROWING) for move in moves_of(arch, kind)]
     found: _Repair | None = None
     for number in draw.permutation(len(moves))[:MOST_TRIED].tolist():
