@@ -218,6 +218,16 @@ def test_a_child_of_the_release_has_a_dead_new_block_and_a_fresh_neck(tiny: Data
     assert not all(torch.equal(a, b) for a, b in necks)
 
 
+def test_copies_of_the_release_are_the_stage_itself(tiny: DataSet, parent: ParentWeights) -> None:
+    learn = materials_of(tiny).train
+    moves = (Move("add-copy", 1),)
+    copied = msgspec.structs.replace(child_of(3), arch=apply_all(ARCH, moves), moves=moves)
+    for released in (True, False):
+        detector, config = start(copied, RECIPE, learn, parent, as_released=released)
+        assert (detector.backbone.tied, config.tied) == (released, released)  # type: ignore[union-attr]
+    assert not start(child_of(3), RECIPE, learn, parent, as_released=True)[1].tied
+
+
 def test_validation_loss_is_measured_where_it_is_looked_for(tiny: DataSet, parent: ParentWeights) -> None:
     detector, _ = load_model(parent.path, digest=parent.sha256)
     judged = materials_of(tiny).search_val

@@ -221,7 +221,7 @@ def start(
         category_ids=learn.annotations.category_ids,
         settings=recipe.detector_settings,
         resize=recipe.resize,
-        tied=as_released,
+        tied=as_released and bool(candidate.arch.copies),
     )
     if parent is None:
         return build(config, seed=candidate.seed).to(recipe.device), config
