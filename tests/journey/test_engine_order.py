@@ -1,7 +1,6 @@
 """What holds in every study, however its workers come and go: told from its ledger, without torch."""
 
 import random
-import statistics
 import threading
 import time
 from collections.abc import Callable
@@ -10,6 +9,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import msgspec
+import numpy as np
 import pytest
 from tests.journey import engine
 
@@ -17,7 +17,7 @@ from spnas.arch import Candidate, Outcome
 from spnas.errors import ResourceError, UsageError
 from spnas.runs import RunFolder
 from spnas.runs.executors import FileRef, Work, WorkerDied, do, failure
-from spnas.search.archive import Archive
+from spnas.search.archive import GENERATIONS, Archive
 from spnas.study import Done, Job, Study
 
 FAST = msgspec.structs.replace(engine.PLAN, candidates=8, copies=3)
@@ -231,11 +231,12 @@ def generation(candidates: list[Candidate], number: int) -> tuple[int, int]:
     return number, after
 
 
-def controls_like(candidates: list[Candidate], child: Candidate) -> list[Candidate]:
-    """Return the controls of nets of the generation of a child's parent."""
-    found = [c for c in candidates if c.role == "control" and c.parent is not None]
-    wanted = generation(candidates, child.parent or 0) if child.parent is not None else None
-    return [c for c in found if generation(candidates, c.parent or 0) == wanted]
+def controls_like(candidates: list[Candidate], child: Candidate) -> list[tuple[Candidate, int]]:
+    """Return the controls that a child is compared with, and how many generations before its parent theirs are."""
+    assert child.parent is not None
+    root, after = generation(candidates, child.parent)
+    found = [(c, generation(candidates, c.parent)) for c in candidates if c.role == "control" and c.parent is not None]
+    return [(c, after - g) for c, (r, g) in found if r == root and 0 <= after - g < GENERATIONS]
 
 
 def test_children_are_new_within_the_budget_and_compared_with_a_control(whole: tuple[Path, str]) -> None:
@@ -248,14 +249,17 @@ def test_children_are_new_within_the_budget_and_compared_with_a_control(whole: t
     assert len({c.arch.id for c in children}) == len(children)
     for child in children:
         assert not search.budget.exceeded(engine.cost(child.arch))
-        assert len(controls_like(candidates[: child.number], child)) >= (3 if child.parent == 0 else 1)
+        earlier = controls_like(candidates[: child.number], child)
+        assert sum(back == 0 for _, back in earlier) >= (3 if child.parent == 0 else 1)
         assert child.parent is not None
         assert child.parent <= child.number - 1
     for number, gain in archive.gains.items():
         parent = candidates[number].parent
         ap = {n: outcome.metrics.get("ap", 0.0) for n, outcome in outcomes.items()}
-        drifts = [ap[c.number] - ap[c.parent] for c in controls_like(candidates, candidates[number])]  # type: ignore[index]
-        assert gain == pytest.approx(ap[number] - ap[parent] - statistics.fmean(drifts), abs=1e-12)  # type: ignore[index]
+        controls = controls_like(candidates, candidates[number])
+        drifts = [ap[c.number] - ap[c.parent] for c, _ in controls]  # type: ignore[index]
+        drift = np.average(drifts, weights=[1 / (1 + back) for _, back in controls])
+        assert gain == pytest.approx(ap[number] - ap[parent] - drift, abs=1e-12)  # type: ignore[index]
         assert archive.fitness[number] == pytest.approx(archive.fitness[parent] + gain, abs=1e-12)  # type: ignore[index]
     assert len(archive.gains) > 4
 

@@ -147,8 +147,8 @@ PLANTED = [
     ),
     (
         "search/archive.py",
-        "        gain = value - before - statistics.fmean(drifts)",
-        "        gain = value - before - max(drifts)",
+        "        gain = value - before - drift",
+        "        gain = value - before + drift",
         f"{ORDER}::test_children_are_new_within_the_budget_and_compared_with_a_control",
     ),
     (

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from spnas.search.finalists import Finalists
 
 MOST_PARENTS = 64
+GENERATIONS = 4  # whose controls tell what training on brings to a net
 MARGIN = 0.5  # of the noise; with more, most nets are level with all others, and search goes everywhere (search_parts)
 
 
@@ -36,7 +37,7 @@ class Archive:
     fitness: how good root and children are, as differences that compare. With controls it is the root's value, then
       the gains along the line of descent: a child trains on from its parent's weights, so its AP would grow with the
       length of its line even if no move did anything. What merely training on brings is measured by controls, nets
-      that train on unchanged, on average over all nets of one generation after one root (decision 19).
+      that train on unchanged, on average over nets of its generation and those just before (decision 19).
     gains: by how much children beat what their parents would have come to.
     pool: who may be a parent.
     serial: the front of the nets without copies.
@@ -143,11 +144,11 @@ class Archive:
                 self._place(number, value)
             return
         early, before = candidate.until is not None, self.objective.value(self.outcomes[parent].metrics)
-        drifts = self._drifts(self._generation[parent], early=early)
-        if not drifts or before is None:
+        drift = self._drift(self._generation[parent], early=early)
+        if drift is None or before is None:
             self._waiting[self._generation[parent]].append(number)
             return
-        gain = value - before - statistics.fmean(drifts)
+        gain = value - before - drift
         if not early:
             self.gains[number] = gain
             self._place(number, self.fitness[parent] + gain)
@@ -156,6 +157,19 @@ class Archive:
         else:
             self.behind[number] = gain
             self._settled += 1
+
+    def _drift(self, generation: Generation, *, early: bool) -> float | None:
+        """Return what training on brings to nets of a generation, or up to a rung; None before one was measured.
+
+        What it brought to the generations just before counts too, the less the earlier: a single control is luck.
+        """
+        if not self._drifts(generation, early=early):
+            return None
+        total = weight = 0.0
+        for back in range(min(GENERATIONS, generation.after + 1)):
+            found = self._drifts(Generation(generation.root, generation.after - back), early=early)
+            total, weight = total + sum(found) / (1 + back), weight + len(found) / (1 + back)
+        return total / weight
 
     def _drifts(self, generation: Generation, *, early: bool = False) -> list[float]:
         """Return by how much the nets of a generation got better by training on, or training on for a rung."""
