@@ -99,7 +99,7 @@ def stop_after(jobs: int) -> Callable[[str], Work]:
 
 def test_a_study_goes_on_from_wherever_it_stopped(whole: tuple[Path, str], tmp_path: Path) -> None:
     """A full disk ends it, which is nobody's outcome; it then ends as one that never stopped."""
-    for jobs in (0, 1, 5, 11, 17, 23, 29):
+    for jobs in (0, 1, 5, 11, 14, 17, 23):
         root = tmp_path / f"{jobs}"
         with pytest.raises(ResourceError, match="no space left"):
             engine.play(root, plan=FAST, make=stop_after(jobs))

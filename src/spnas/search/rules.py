@@ -14,7 +14,6 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
     controls: bool = True
     repair: bool = True
-    leaps: bool = True
     density: bool = True
     age: bool = True
     noise: bool = True
@@ -27,7 +26,6 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 PARTS = {
     "controls": "a child is compared with what its parent would have come to by training on, not by its AP",
     "repair": "moves are mended to use 90 to 100 % of the budget, also by shrinking; else nets over it are drawn again",
-    "leaps": "children are up to twice as many moves away from their parents as in the paper",
     "density": "parents are drawn by how few others on the front cost as much; else all on it alike",
     "age": "parents are no older than so many candidates, where there are younger ones",
     "noise": "nets that are worse than the front by no more than half the measured noise may be parents too",

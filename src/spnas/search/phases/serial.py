@@ -19,8 +19,6 @@ from spnas.search.draw import Drawn, draw_free, draw_repaired
 from spnas.search.phases import reignite
 from spnas.search.settings import SearchSettings
 
-LEAP = 2
-
 
 def propose(number: int, archive: Archive, settings: SearchSettings, cost: CostOf) -> Candidate | None:
     """Return candidate `number`, None when the phase is over."""
@@ -51,5 +49,5 @@ def _draw(
         budget=settings.budget,
         cost=cost,
         known=archive.known,
-        most_moves=LEAP * settings.most_moves if settings.rules.leaps else settings.most_moves,
+        most_moves=settings.most_moves,
     )
