@@ -20,7 +20,7 @@ from spnas.study import Done, Job
 SHARE = 0.3
 SECONDS_LIMIT, MIB_LIMIT = 6.0, 160.0
 PLAN = Plan(
-    candidates=130, root_steps=3, child_steps=3, final_steps=3, finalists=1, seeds=4, copies=24, ignite_steps=3, stuck=8
+    candidates=160, root_steps=3, child_steps=3, final_steps=3, finalists=1, seeds=4, copies=24, ignite_steps=3, stuck=8
 )
 
 
