@@ -241,7 +241,8 @@ def head(seeds: int) -> list[str]:
         f"{EARLY_KINSHIP:g} with that at the end. What was found is the net within the budget that would go",
         "into the finals first; numbers are its true quality. Intervals are of 95 %; differences are paired by seed.",
         "`twin` changes what is judged, not what is found, and is left out. Real landscapes, noise and drift differ:",
-        "this says which part can pay where, not that it does on your data.",
+        "here depth always pays somewhere, and how fast a net learns from scratch has no part in it. This says which",
+        "part can pay where, not that it does on your data; results/searches.md has a real search where it did not.",
         "",
     ]
 
