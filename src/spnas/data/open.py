@@ -186,10 +186,9 @@ def detect_format(path: Path) -> str:
         raise DataError(shown, "", "layout-ambiguous", f"could be {' or '.join(found)}", "choose one with --format")
     layouts = "; ".join(reader.LAYOUT for reader in readers.values())
     documents = sorted(path.glob("*.json")) if path.is_dir() else []
-    if documents:
-        hint = f"give the file itself ({escape(documents[0].name)}), if it holds annotations; or expected"
-        raise DataError(shown, "", "layout-unknown", "is no layout that is understood", f"{hint} one of: {layouts}")
-    raise DataError(shown, "", "layout-unknown", "is no layout that is understood", f"expected one of: {layouts}")
+    itself = f"give the file itself ({escape(documents[0].name)}), if it holds annotations; or " if documents else ""
+    hint = f"{itself}expected one of: {layouts}"
+    raise DataError(shown, "", "layout-unknown", "is no layout that is understood", hint)
 
 
 def _unreadable(path: Path, error: OSError) -> DataError:

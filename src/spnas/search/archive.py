@@ -163,13 +163,14 @@ class Archive:
 
         What it brought to the generations just before counts too, the less the earlier: a single control is luck.
         """
-        if not self._drifts(generation, early=early):
+        root, after = generation
+        found = [
+            self._drifts(Generation(root, after - back), early=early) for back in range(min(GENERATIONS, after + 1))
+        ]
+        if not found[0]:
             return None
-        total = weight = 0.0
-        for back in range(min(GENERATIONS, generation.after + 1)):
-            found = self._drifts(Generation(generation.root, generation.after - back), early=early)
-            total, weight = total + sum(found) / (1 + back), weight + len(found) / (1 + back)
-        return total / weight
+        weight = sum(len(drifts) / (1 + back) for back, drifts in enumerate(found))
+        return sum(sum(drifts) / (1 + back) for back, drifts in enumerate(found)) / weight
 
     def _drifts(self, generation: Generation, *, early: bool = False) -> list[float]:
         """Return by how much the nets of a generation got better by training on, or training on for a rung."""

@@ -23,7 +23,7 @@ from spnas.evaluate.results import read_results, write_results
 from spnas.runs.files import write_atomic
 from spnas.shelf import take
 from spnas.talk import Part, Talk
-from spnas.tasks.overwrite import refuse_other_file
+from spnas.tasks.overwrite import refuse_no_folder, refuse_other_file
 from spnas.tasks.source import open_for, with_classes_of
 from spnas.tasks.start import load_detector
 
@@ -59,9 +59,8 @@ def evaluate(
     talk = talk or Talk(quiet=True)
     scorers = {name: cast(Metric, take(shelf, name)) for name in metric}
     choice = choice_of(data)
-    if results is not None and not Path(results).absolute().parent.is_dir():
-        raise UsageError(f"--results {results}: its folder is not there; make it first")
     if results is not None:
+        refuse_no_folder(Path(results), "--results")
         refuse_other_file(Path(results), "--results")
     read = _reader(Path(model))
     if read is not None:

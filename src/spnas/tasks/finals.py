@@ -5,7 +5,7 @@ from functools import partial
 
 import msgspec
 
-from spnas.arch import Arch, Candidate, Outcome
+from spnas.arch import Arch, Outcome
 from spnas.config import StudySettings, rival_of, spend
 from spnas.errors import UsageError
 from spnas.latency import predictor
@@ -73,8 +73,7 @@ def judge_finals(study: Study, settings: StudySettings, finalists: Finalists) ->
     finals = [c for c in study.candidates if c.role in ("final", "rival")]
     if len(finals) < (len(finalists.nets) + 1) * settings.search.plan.seeds:
         return None, None
-    ours = [[c for c in finals if c.role == "final" and c.finalist == i] for i in range(len(finalists.nets))]
-    sides = [_good(study, group) for group in (*ours, [c for c in finals if c.role == "rival"])]
+    sides = finals_by_net(study, finalists)
     metric = settings.search.objective.metric
     values = [_values(side, metric) for side in sides]
 
@@ -100,8 +99,14 @@ def judge_finals(study: Study, settings: StudySettings, finalists: Finalists) ->
     return verdict("verdict", 0, len(sides) - 1, SEARCH if by_time else _against(sides[0], sides[-1])), copies
 
 
-def _good(study: Study, finals: list[Candidate]) -> list[Outcome]:
-    return [study.outcomes[c.number] for c in finals if not study.outcomes[c.number].failure]
+def finals_by_net(study: Study, finalists: Finalists) -> list[list[Outcome]]:
+    """Return the finals that succeeded so far: of every finalist, and last those of the rival."""
+    sides: list[list[Outcome]] = [[] for _ in (*finalists.nets, finalists.rival)]
+    for candidate in study.candidates:
+        outcome = study.outcomes.get(candidate.number)
+        if candidate.role in ("final", "rival") and outcome is not None and not outcome.failure:
+            sides[-1 if candidate.role == "rival" else candidate.finalist or 0].append(outcome)
+    return sides
 
 
 def _values(side: list[Outcome], metric: str) -> list[float]:

@@ -14,6 +14,12 @@ PAGE, LONGEST_HEAD = b'<meta name="generator" content="spnas">', 2000
 DRAWN = re.compile(r"\d{5}-.*\.(jpg|png)", re.DOTALL)
 
 
+def refuse_no_folder(path: Path, option: str) -> None:
+    """Make sure that there is a folder for the file `path`. Raises: UsageError naming `option`."""
+    if not path.parent.is_dir():
+        raise UsageError(f"{option} {path}: its folder is not there; make it first")
+
+
 def refuse_other_file(path: Path, option: str) -> None:
     """Let detections be written to `path`: a new file, an empty one, or one that holds detections in COCO's form.
 
@@ -32,8 +38,7 @@ def refuse_other_page(path: Path, option: str) -> None:
     """
     if path.is_dir():
         raise UsageError(f"{option} {path}: is a folder; give the name of a file")
-    if not path.absolute().parent.is_dir():
-        raise UsageError(f"{option} {path}: its folder is not there; make it first")
+    refuse_no_folder(path, option)
     if path.exists() and path.stat().st_size and PAGE not in path.read_bytes()[:LONGEST_HEAD]:
         raise UsageError(f"{option} {path}: is there already and is no page of spnas; give another name")
 
@@ -45,8 +50,7 @@ def refuse_other_onnx(path: Path, option: str) -> None:
     """
     if path.suffix.lower() != ".onnx" or path.is_dir():
         raise UsageError(f"{option} {path}: give the name of a file that ends in .onnx")
-    if not path.parent.is_dir():
-        raise UsageError(f"{option} {path}: its folder is not there; make it first")
+    refuse_no_folder(path, option)
     if path.exists() and path.stat().st_size > 0:
         try:
             read_sealed(path)

@@ -8,7 +8,7 @@ from importlib.metadata import version
 import msgspec
 import torch
 
-from spnas.arch import Arch, Candidate, Outcome
+from spnas.arch import Arch, Outcome
 from spnas.assess import input_size
 from spnas.config import StudySettings, data_name
 from spnas.data.records import DataSet
@@ -22,6 +22,7 @@ from spnas.search.objective import METRICS, Against
 from spnas.search.verdict import Verdict, t_quantile
 from spnas.study import Study
 from spnas.talk import duration
+from spnas.tasks.finals import finals_by_net
 from spnas.tasks.gallery import gallery
 from spnas.tasks.source import findings_of
 
@@ -120,18 +121,12 @@ def _candidates(study: Study) -> tuple[records.CandidateRow, ...]:
 def _done(study: Study, told: Told) -> list[tuple[str, records.PartRole, int | None, list[Outcome], Arch]]:
     """Group the finals that succeeded: name, role, candidate, outcomes over seeds, architecture."""
     groups: list[tuple[str, records.PartRole, int | None, list[Outcome], Arch]] = []
-    for place, net in enumerate(told.finalists.nets):
-        outcomes = _outcomes(study, [c for c in study.candidates if c.role == "final" and c.finalist == place])
+    *sides, rivals = finals_by_net(study, told.finalists)
+    for net, outcomes in zip(told.finalists.nets, sides, strict=True):
         role: records.PartRole = "rival" if net.label == "depth" else "searched"
         origin = "" if net.candidate is None else f", candidate {net.candidate}"
         groups.append((NAMES[net.label] + origin, role, net.candidate, outcomes, net.arch))
-    rivals = _outcomes(study, [c for c in study.candidates if c.role == "rival"])
     return [*groups, ("ResNet of equal cost", "rival", None, rivals, told.finalists.rival)]
-
-
-def _outcomes(study: Study, candidates: list[Candidate]) -> list[Outcome]:
-    found = [study.outcomes[c.number] for c in candidates if c.number in study.outcomes]
-    return [outcome for outcome in found if not outcome.failure]
 
 
 def _finals(study: Study, told: Told) -> tuple[records.FinalRow, ...]:
